@@ -1,0 +1,58 @@
+# The two commands are `make demo` and `make test`. Each prepares all it needs: uv, the locked environment, the package.
+# Nothing is written outside this folder but the package caches.
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+VENV := .venv
+UV := .tools/bin/uv
+BIN := $(VENV)/bin
+BENCH ?= all
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help environment demo test test-fast lint bench lock clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Freshet needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv .tools \
+	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+
+$(VENV)/.synced: $(UV) requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+environment: $(VENV)/.synced  ## the locked environment in .venv
+
+demo: environment  ## three real requests from the queue to the reported result (KEEP=1 leaves it running)
+	@$(BIN)/freshet demo $(if $(KEEP),--keep)
+
+test: environment lint  ## everything CI runs
+	@$(BIN)/python -m pytest
+
+test-fast: environment  ## without the long matrices
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: environment  ## ruff, mypy, import-linter, ansible-lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy tests benchmarks
+	@$(BIN)/lint-imports
+	@cd playbooks && PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --profile production --strict -q
+
+bench: environment  ## benchmarks (BENCH=refresh, upgrade, planner or all)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+lock: $(UV)  ## rewrite requirements.lock from pyproject.toml
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## stop the embedded stack and remove everything made here
+	@test ! -x $(BIN)/freshet || $(BIN)/freshet down
+	@rm -rf $(VENV) .tools .freshet .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

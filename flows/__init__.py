@@ -1,0 +1,1 @@
+"""One sentence each, told in verbs. Prefect flows and nothing else."""

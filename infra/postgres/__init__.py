@@ -1,0 +1,1 @@
+"""PostgreSQL servers: reading a Source, writing a Target, copying, masking, swapping."""
