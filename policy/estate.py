@@ -1,8 +1,8 @@
 """The estate's nouns: customers, contacts, groups, sites, web applications, servers, releases, windows.
 
 Invariant: an `Estate` that exists is consistent: every reference resolves (`infra.estate_file` proves it at
-the door). `Source` and `Target` are different types: only a `Target` may be written to, and none can be built for
-a production site (the first of the five fences).
+the door). `Source` and `Target` are different types: only a `Target` may be written to, and none can be built
+for a production site (the first of the five fences).
 """
 
 from __future__ import annotations
