@@ -1,0 +1,44 @@
+"""What every test may ask for: two real PostgreSQL clusters, so that fences between them are real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.stack.cluster import Cluster
+from tests.ports import free_port
+
+FAST_AND_FORGETFUL = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "max_prepared_transactions": "4",
+    "jit": "off",
+}
+
+
+def _running(data: Path) -> Iterator[Cluster]:
+    cluster = Cluster(data=data, port=free_port(), settings=FAST_AND_FORGETFUL)
+    cluster.initialise()
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop(fast=False)
+
+
+@pytest.fixture(scope="session")
+def live_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL 18 server that stands for Production; `postgres` is trusted on loopback."""
+    yield from _running(tmp_path_factory.mktemp("live") / "data")
+
+
+@pytest.fixture(scope="session")
+def trial_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A second PostgreSQL 18 server that stands for Sandbox and Staging."""
+    yield from _running(tmp_path_factory.mktemp("trial") / "data")
