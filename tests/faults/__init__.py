@@ -1,0 +1,1 @@
+"""What dies, hangs or lies while a run is under way."""
