@@ -1,8 +1,8 @@
 """A wish: what a message, a command or a form asks for, before anybody decided whether it may.
 
-Invariant: a wish is well-formed, and nothing more: that the customer exists, that the time is not past and that
-the asker may ask are decisions about it. `on_behalf_of` is a claim of the sender; `policy.sender` decides
-whether it is believed.
+Invariant: a wish is well-formed, and nothing more: that the customer exists, that the time is not past and
+that the asker may ask are decisions about it. `on_behalf_of` is a claim of the sender; `policy.sender`
+decides whether it is believed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Wish:
     Attributes:
         version: the release wanted; None means a database refresh only.
         refresh: the site's database is to be copied from Production.
-        at: the preferred time: naive local time of `zone`, or aware (then `zone` is None), or None for as soon
-            as it fits.
+        at: the preferred time: naive local time of `zone`, or aware (then `zone` is None), or None for as
+            soon as it fits.
         zone: the zone in which `at` was meant; may also come without `at`.
         on_behalf_of: for whom the sender says to speak, or None for the sender itself.
         message_digest: identifies the message's content; None for a wish that came without a message. The
