@@ -1,9 +1,9 @@
 """How this project reaches a PostgreSQL server: its own sessions, and the surroundings of client programs.
 
 Invariant: every backend that a run opens is called `freshet-<run>`, so that a successor finds and ends it,
-and ends by itself within seconds when its client dies or becomes unreachable. A password is read from its file
-at the moment of use and goes only into libpq's own parameter or into a password file of mode 600 that is
-removed again.
+and ends by itself within seconds when its client dies or becomes unreachable. A password is read from its
+file at the moment of use and goes only into libpq's own parameter or into a password file of mode 600 that
+is removed again.
 """
 
 from __future__ import annotations
