@@ -1,7 +1,8 @@
 """A step of a run: it looks (`done`), acts (`do`) and takes back (`undo`).
 
 Invariant: a step finds what exists by looking, never by remembering: each function may be called by another
-worker than the one that called the last, at any time, and again. `undo` of a step that did nothing does nothing.
+worker than the one that called the last, at any time, and again. `undo` of a step that did nothing does
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Work(Protocol):
     secrets: SecretFiles
     clock: Clock
     scratch: Path
-    """A folder of this run, mode 700, kept until the run has ended; evidence goes into `scratch / "evidence"`."""
+    """A folder of this run, mode 700, kept until it has ended; evidence goes into `scratch / "evidence"`."""
 
     def prove(self) -> None:
         """Prove in the ledger that this worker still holds the run; before every mutation.

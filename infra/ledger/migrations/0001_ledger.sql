@@ -222,6 +222,13 @@ create table pause (
     at timestamptz not null default now()
 );
 
+create table loop (
+    name text primary key,
+    holder text not null,
+    beat_at timestamptz not null default now()
+);
+comment on table loop is 'the long-lived parts (intake, dispatch, deliver) and when each was last alive';
+
 create table display (
     request integer not null references request,
     key text primary key,

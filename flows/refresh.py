@@ -1,0 +1,44 @@
+"""Refresh: a Sandbox, Staging or Preview database becomes a masked copy of Production."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.states import State
+
+from tasks.bring_online import bring_online
+from tasks.check_may_start import check_may_start
+from tasks.check_refresh import check_refresh
+from tasks.copy_masked import copy_masked
+from tasks.create_incoming import create_incoming
+from tasks.migrate_incoming import migrate_incoming
+from tasks.neutralise import neutralise
+from tasks.preserve import preserve
+from tasks.run_request import run_request
+from tasks.swap import swap
+from tasks.take_offline import take_offline
+from tasks.verify_incoming import verify_incoming
+
+
+@flow(name="refresh", persist_result=False)
+def refresh(request: str) -> State[None]:
+    """Build the copy aside, masked on the way; prove it; swap it in; put everything back when anything fails.
+
+    The target serves its users until `take_offline`; Production is only read and never stops.
+
+    Args:
+        request: the request's number, such as R42; it must be Scheduled and due, or abandoned by its worker.
+    """
+    return run_request(
+        request,
+        check_may_start,
+        check_refresh,
+        create_incoming,
+        copy_masked,
+        neutralise,
+        preserve,
+        migrate_incoming,
+        verify_incoming,
+        take_offline,
+        swap,
+        bring_online,
+    )

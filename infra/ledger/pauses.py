@@ -1,0 +1,89 @@
+"""The pause switch: all, one group, one customer or one server, each with a reason that is shown everywhere.
+
+Invariant: a pause holds back what has not begun; what has begun is brought to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from infra.ledger.connection import Connection
+from policy.errors import Refused
+from policy.estate import Estate
+from policy.names import SiteId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """One pause that holds now.
+
+    Attributes:
+        scope: `all`, `group:coastal`, `customer:lakeside` or `server:trial`.
+    """
+
+    scope: str
+    reason: str
+    by: str
+    at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """What a waiting request says about it."""
+        what = "everything is" if self.scope == "all" else f"{self.scope.replace(':', ' ')} is"
+        return f"{what} paused ({self.reason})"
+
+
+def scope_of(estate: Estate, text: str) -> str:
+    """Check a scope that somebody typed.
+
+    Raises:
+        Refused: it is not one of the four forms, or names what the estate does not have.
+    """
+    kind, _, name = text.partition(":")
+    known: dict[str, Iterable[str]] = {
+        "group": estate.groups,
+        "customer": estate.customers,
+        "server": estate.servers,
+    }
+    if text == "all" or (kind in known and name in known[kind]):
+        return text
+    raise Refused(
+        "scope: write all, group:NAME, customer:NAME or server:NAME, with a name that the estate declares"
+    )
+
+
+def pause(connection: Connection, *, scope: str, reason: str, by: str) -> None:
+    """Hold back what `scope` covers; a second pause of the same scope replaces its reason."""
+    connection.execute(
+        "insert into pause (scope, reason, by) values (%s, %s, %s)"
+        " on conflict (scope) do update set reason = excluded.reason, by = excluded.by",
+        (scope, reason, by),
+    )
+
+
+def resume(connection: Connection, *, scope: str) -> bool:
+    """Lift the pause of `scope`; False when there was none."""
+    return connection.execute("delete from pause where scope = %s", (scope,)).rowcount == 1
+
+
+def every(connection: Connection) -> list[Pause]:
+    """All pauses that hold now."""
+    rows = connection.execute("select scope, reason, by, at from pause order by scope").fetchall()
+    found = []
+    for row in rows:
+        cell: dict[str, Any] = dict(row)
+        found.append(Pause(**cell))
+    return found
+
+
+def applying(connection: Connection, estate: Estate, site: SiteId) -> list[Pause]:
+    """The pauses that hold `site` back."""
+    customer = estate.customer(site.customer)
+    scopes = {"all", f"customer:{customer.name}"}
+    if customer.group is not None:
+        scopes.add(f"group:{customer.group}")
+    scopes |= {f"server:{served.server}" for served in estate.served_by(estate.webapp(site))}
+    return [found for found in every(connection) if found.scope in scopes]

@@ -1,0 +1,95 @@
+"""Change a request's status: the one door through which every status goes.
+
+Invariant: the new status, its event, and everything that has to be told about it are one transaction; who is
+told what is decided by `policy.notices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from infra.ledger import outbox, requests, runs
+from infra.ledger.connection import Connection
+from policy.estate import Estate
+from policy.lifecycle import Actor, Event, advance
+from policy.names import RequestId
+from policy.request import Request
+
+
+def change(
+    connection: Connection,
+    estate: Estate,
+    request: RequestId,
+    event: Event,
+    *,
+    at: datetime,
+    by: Actor,
+    who: str,
+    reason: str = "",
+    columns: Mapping[str, object] | None = None,
+    detail: Mapping[str, object] | None = None,
+) -> Request:
+    """Move `request` along the lifecycle and put the news into the outbox.
+
+    Args:
+        connection: an open transaction of the ledger.
+        estate: who is told, and in which zone.
+        request: the request.
+        event: what happens to it.
+        at: when, aware UTC.
+        by: in which capacity somebody causes it.
+        who: the person or part that causes it, for the event.
+        reason: one plain sentence; kept on the request.
+        columns: what else of the request changes, for example `scheduled_for`.
+        detail: facts for the event and the notice, never a secret.
+
+    Returns:
+        The request as it is now.
+
+    Raises:
+        Refused: the lifecycle does not allow it.
+    """
+    before = requests.get(connection, request, lock=True)
+    run = runs.live(connection, request)
+    state = advance(before.status, before.outcome, event, by, live=run is not None)
+    requests.update(
+        connection,
+        request,
+        {**(columns or {}), "status": state.status, "outcome": state.outcome, "reason": reason},
+    )
+    number = requests.write_event(
+        connection,
+        at=at,
+        verb=event.value,
+        actor=who,
+        request=request,
+        run=None if run is None else run.id,
+        before=before.status,
+        after=state.status,
+        outcome=state.outcome,
+        reason=reason,
+        detail=detail,
+    )
+    after = requests.get(connection, request)
+    outbox.put(
+        connection,
+        channel="status",
+        key=f"status-{number}",
+        request=request,
+        payload={
+            "schema": "freshet.status/v1",
+            "event": number,
+            "request": request,
+            "kind": after.kind.value,
+            "site": str(after.site),
+            "from": before.status.value,
+            "to": after.status.value,
+            "outcome": None if after.outcome is None else after.outcome.value,
+            "at": at.isoformat(),
+            "scheduled_for": None if after.scheduled_for is None else after.scheduled_for.isoformat(),
+            "reason": reason,
+        },
+    )
+    tell(connection, estate, before, after, event, number=number, at=at, detail=detail or {})
+    return after

@@ -1,0 +1,50 @@
+"""End what an earlier worker of a run left behind, before the next one acts.
+
+Invariant: after it, no session and no process of an older epoch of this run works on any server or this host.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from infra.ansible import end_leftovers as end_processes
+from infra.postgres.backends import end_backends
+from infra.postgres.session import connect
+from policy.estate import DatabaseServer, Estate, Login
+from policy.names import Environment, RunId, SiteId
+from policy.request import Request
+from tasks.world import World
+
+log = logging.getLogger("freshet.run")
+
+
+def end_leftovers(world: World, estate: Estate, request: Request, run: RunId, epoch: int) -> int:
+    """End sessions and processes of `run` that belong to epochs below `epoch`.
+
+    Returns:
+        How many were ended.
+
+    Raises:
+        Unavailable: a server does not answer, so nobody can tell whether something still works there.
+    """
+    ended = end_processes(run, epoch)
+    for server, login in _logins(estate, request):
+        with connect(server, "postgres", login, world.secrets, run=run, autocommit=True) as connection:
+            ended += end_backends(connection, run=run)
+    if ended:
+        log.warning("ended %d leftovers of %s", ended, run, extra={"action": "end_leftovers", "run": run})
+    return ended
+
+
+def _logins(estate: Estate, request: Request) -> list[tuple[DatabaseServer, Login]]:
+    sites = list(estate.served_by(estate.webapp(request.site)))
+    production = SiteId(request.site.customer, Environment.PRODUCTION)
+    if all(site.id != production for site in sites):
+        sites.append(estate.site(production))
+    servers = {site.server: estate.servers[site.server] for site in sites}
+    return [
+        (server, login)
+        for server in servers.values()
+        for login in (server.owner, server.reader)
+        if login is not None
+    ]

@@ -1,0 +1,60 @@
+"""Run a request from its claim to its conclusion, and say in Prefect's words how it ended.
+
+Invariant: the state that Prefect shows is named after the ledger's outcome; "Put Back" and "Stuck" are never the
+same word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect.states import Cancelled, Completed, Failed, State
+
+from policy.errors import Busy, Refused, Unavailable
+from policy.journal import Finish
+from policy.names import RequestId
+from policy.request import Request
+from tasks.carry_out import carry_out
+from tasks.claim import claim
+from tasks.conclude import conclude
+from tasks.display import Display, PlainDisplay, PrefectDisplay
+from tasks.logs import quiet_logs
+from tasks.step import Step
+from tasks.world import World, open_world
+
+
+def run_request(request: str, steps: Sequence[Step]) -> State[None]:
+    """Claim `request`, carry out `steps`, conclude; the body of every flow that changes a site.
+
+    Returns:
+        The Prefect state: Completed, Failed named "Put Back" or "Stuck", or Cancelled named "Not Now" when
+        another worker has it or it is not due.
+    """
+    world = open_world()
+    quiet_logs(world)
+    try:
+        ended, finish = attend(world, RequestId(request), steps, PrefectDisplay(request.lower()))
+    except (Busy, Refused) as error:
+        return Cancelled(name="Not Now", message=str(error))
+    except Unavailable as error:
+        return Failed(name="Interrupted", message=f"{error} The next sweep takes the run over.")
+    message = ended.reason or f"{ended.id} {ended.site}: {ended.status.value}"
+    if finish is Finish.DONE:
+        return Completed(message=message)
+    return Failed(name="Put Back" if finish is Finish.PUT_BACK else "Stuck", message=message)
+
+
+def attend(
+    world: World, request: RequestId, steps: Sequence[Step], display: Display | None = None
+) -> tuple[Request, Finish]:
+    """Claim, carry out, conclude, with or without Prefect.
+
+    Raises:
+        Busy: it is not due, or another worker has it.
+        Refused: there is nothing to start.
+        Unavailable: the ledger is away; the run is left to the next worker.
+    """
+    shown = display or PlainDisplay()
+    with claim(world, request, shown.say) as hold:
+        finish = carry_out(hold, steps, shown)
+        return conclude(hold, finish, shown), finish

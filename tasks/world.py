@@ -1,0 +1,44 @@
+"""Everything a task needs to reach the world, opened once per process.
+
+Invariant: the estate is read anew for each piece of work, so a mended file counts from the next one on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from infra.estate_file import load_estate
+
+from infra.clock import Clock, SystemClock
+from infra.ledger.connection import Ledger
+from infra.secrets import SecretFiles
+from infra.settings import Settings, settings
+from policy.estate import Estate
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The settings of this process and what they lead to."""
+
+    settings: Settings
+    ledger: Ledger
+    secrets: SecretFiles
+    clock: Clock = field(default_factory=SystemClock)
+
+    def estate(self) -> Estate:
+        """The estate as its file declares it now.
+
+        Raises:
+            Refused: the file has mistakes; every one is a finding.
+        """
+        return load_estate(self.settings.estate)
+
+
+def open_world(given: Settings | None = None) -> World:
+    """The world that the settings describe; nothing is connected yet."""
+    chosen = given or settings()
+    return World(
+        settings=chosen,
+        ledger=Ledger(chosen.ledger, chosen.ledger_passfile),
+        secrets=SecretFiles(chosen.secrets_dir),
+    )
