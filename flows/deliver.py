@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from prefect import flow
+from tasks.send_outbox import send_outbox
 
 from tasks.loop import loop
-from tasks.send_outbox import send_outbox
 
 
 @flow(name="deliver", flow_run_name="deliver", persist_result=False)
 def deliver() -> None:
-    """Send mail, status messages and on-call calls, until stopped; at least once, each with its message id."""
+    """Send mail, status messages and calls to on-call, until stopped; each at least once, with its id."""
     loop("deliver", send_outbox)

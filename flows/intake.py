@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from prefect import flow
+from tasks.take_in import take_in
 
 from tasks.loop import loop
-from tasks.take_in import take_in
 
 
 @flow(name="intake", flow_run_name="intake", persist_result=False)
 def intake() -> None:
-    """Take messages from the queue and submit them, until stopped; each is deleted after the ledger committed."""
+    """Submit what the queue brings, until stopped; a message is deleted after the ledger committed."""
     loop("intake", take_in)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.states import State
-
 from tasks.bring_online import bring_online
 from tasks.check_may_start import check_may_start
 from tasks.check_upgrade import check_upgrade
 from tasks.migrate import migrate
-from tasks.run_request import run_request
 from tasks.stage_release import stage_release
 from tasks.switch_release import switch_release
 from tasks.take_offline import take_offline
 from tasks.take_snapshot import take_snapshot
 
+from tasks.run_request import run_request
+
 
 @flow(name="upgrade", persist_result=False)
 def upgrade(request: str) -> State[None]:
-    """Stage, take offline, snapshot, switch, migrate, check; put code and databases back when anything fails.
+    """Stage, take offline, snapshot, switch, migrate, check; put code and databases back if anything fails.
 
-    Downtime runs from `take_offline` to the end of `bring_online`; no write is lost, because the snapshots are
-    taken after the stop.
+    Downtime runs from `take_offline` to the end of `bring_online`; no write is lost, because the snapshots
+    are taken after the stop.
 
     Args:
         request: the request's number, such as R42; it must be Scheduled and due, or abandoned by its worker.

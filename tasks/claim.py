@@ -1,7 +1,7 @@
 """Claim a request for this worker: begin its run, or take over one whose worker is gone.
 
-Invariant: of any number of workers that claim the same request at once, one gets it and the others are `Busy`;
-a run that was begun is always taken over, never begun a second time.
+Invariant: of any number of workers that claim the same request at once, one gets it and the others are
+`Busy`; a run that was begun is always taken over, never begun a second time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def claim(
         request = requests.get(connection, request_id, lock=True)
         abandoned = runs.live(connection, request_id)
         if abandoned is not None and abandoned.state == "stuck":
-            raise Refused(f"request: {request_id} is stuck and waits for a person; see `freshet request show`")
+            raise Refused(f"request: {request_id} is stuck and waits for a person (`freshet request clear`)")
         run = abandoned.id if abandoned else _begin(world, connection, estate, request)
         webapp = estate.webapp(request.site).key
         epoch = lease.take(
@@ -64,9 +64,7 @@ def claim(
                 by=Actor.FRESHET,
                 who=holder,
             )
-    return Hold(
-        world=world, estate=estate, request=request, run=run, webapp=webapp, epoch=epoch, speak=speak
-    )
+    return Hold(world=world, estate=estate, request=request, run=run, webapp=webapp, epoch=epoch, speak=speak)
 
 
 def databases(estate: Estate, request: Request) -> list[tuple[ServerName, DatabaseName]]:

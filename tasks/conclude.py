@@ -40,7 +40,7 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
         reason = {
             Finish.DONE: "",
             Finish.PUT_BACK: f"{cause}. The site is as it was before.",
-            Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked until a person clears it.",
+            Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked until it is cleared.",
         }[finish]
         now = hold.clock.now()
         report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)
@@ -67,7 +67,8 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
                 seconds={entry.step: entry.seconds for entry in journal if entry.seconds is not None},
             )
         if hold.request.kind is Kind.UPGRADE and hold.request.version is not None:
-            release = hold.estate.release(hold.estate.webapp(hold.request.site).application, hold.request.version)
+            application = hold.estate.webapp(hold.request.site).application
+            release = hold.estate.release(application, hold.request.version)
             if finish is Finish.DONE:
                 installed.record(connection, webapp=hold.webapp, release=release, run=hold.run)
             else:

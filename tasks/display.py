@@ -88,9 +88,7 @@ class PrefectDisplay:
 
     def _move_bar(self, text: str, percent: float) -> None:
         if self._bar is None:
-            made = create_progress_artifact(
-                progress=percent, key=f"progress-{self._run}", description=text
-            )
+            made = create_progress_artifact(progress=percent, key=f"progress-{self._run}", description=text)
             self._bar = made if isinstance(made, UUID) else None
         else:
             update_progress_artifact(artifact_id=self._bar, progress=percent, description=text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from infra.redaction import protect_logs
+
 from tasks.world import World
 
 

@@ -52,7 +52,7 @@ def report_of(
     local = at.astimezone(customer.zone)
     what = {
         Kind.REFRESH: "database refresh from Production",
-        Kind.UPGRADE: f"upgrade to {request.version}" + (" with a database refresh" if request.refresh else ""),
+        Kind.UPGRADE: f"upgrade to {request.version}{' with a database refresh' if request.refresh else ''}",
         Kind.UNDO: f"undo of {request.undoes}",
         Kind.ENGINE: f"PostgreSQL upgrade to {request.version}",
     }[request.kind]
@@ -76,7 +76,8 @@ def report_of(
     if facts:
         lines += ["", "| step | fact | value |", "|---|---|---|"]
         lines += [
-            f"| {step.replace('_', ' ')} | {name.replace('_', ' ')} | {_cell(value)} |" for step, name, value in facts
+            f"| {step.replace('_', ' ')} | {name.replace('_', ' ')} | {_cell(value)} |"
+            for step, name, value in facts
         ]
     return "\n".join(lines) + "\n"
 

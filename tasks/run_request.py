@@ -1,13 +1,14 @@
 """Run a request from its claim to its conclusion, and say in Prefect's words how it ended.
 
-Invariant: the state that Prefect shows is named after the ledger's outcome; "Put Back" and "Stuck" are never the
-same word.
+Invariant: the state that Prefect shows is named after the ledger's outcome; "Put Back" and "Stuck" are never
+the same word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed, State
 
 from policy.errors import Busy, Refused, Unavailable
@@ -23,7 +24,7 @@ from tasks.step import Step
 from tasks.world import World, open_world
 
 
-def run_request(request: str, steps: Sequence[Step]) -> State[None]:
+def run_request(request: str, *steps: Step) -> State[None]:
     """Claim `request`, carry out `steps`, conclude; the body of every flow that changes a site.
 
     Returns:
@@ -32,8 +33,9 @@ def run_request(request: str, steps: Sequence[Step]) -> State[None]:
     """
     world = open_world()
     quiet_logs(world)
+    shown = PrefectDisplay(request.lower()) if FlowRunContext.get() else PlainDisplay()
     try:
-        ended, finish = attend(world, RequestId(request), steps, PrefectDisplay(request.lower()))
+        ended, finish = attend(world, RequestId(request), steps, shown)
     except (Busy, Refused) as error:
         return Cancelled(name="Not Now", message=str(error))
     except Unavailable as error:
@@ -45,7 +47,7 @@ def run_request(request: str, steps: Sequence[Step]) -> State[None]:
 
 
 def attend(
-    world: World, request: RequestId, steps: Sequence[Step], display: Display | None = None
+    world: World, request: RequestId, steps: Sequence[Step], display: Display
 ) -> tuple[Request, Finish]:
     """Claim, carry out, conclude, with or without Prefect.
 
@@ -54,7 +56,6 @@ def attend(
         Refused: there is nothing to start.
         Unavailable: the ledger is away; the run is left to the next worker.
     """
-    shown = display or PlainDisplay()
-    with claim(world, request, shown.say) as hold:
-        finish = carry_out(hold, steps, shown)
-        return conclude(hold, finish, shown), finish
+    with claim(world, request, display.say) as hold:
+        finish = carry_out(hold, steps, display)
+        return conclude(hold, finish, display), finish

@@ -2,7 +2,7 @@
 -- Unique indexes, not hope: what must not happen twice cannot be written twice.
 
 create table identity (
-    only boolean primary key default true check (only),
+    singleton boolean primary key default true check (singleton),
     ledger uuid not null default gen_random_uuid()
 );
 insert into identity default values;

@@ -1,0 +1,29 @@
+"""A ledger of its own for a test, in a fresh database of the trial cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from infra.ledger.connection import Ledger
+from infra.ledger.migrate import migrate
+from infra.stack.cluster import Cluster
+
+_numbers = count(1)
+
+
+@contextmanager
+def fresh_ledger(cluster: Cluster) -> Iterator[Ledger]:
+    """A migrated ledger in a new database, dropped afterwards."""
+    name = f"ledger_{next(_numbers)}"
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        admin.execute(SQL("create database {}").format(Identifier(name)))
+        try:
+            migrate(cluster.dsn(name), None)
+            yield Ledger(cluster.dsn(name))
+        finally:
+            admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
