@@ -40,7 +40,7 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
         reason = {
             Finish.DONE: "",
             Finish.PUT_BACK: f"{cause}. The site is as it was before.",
-            Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked until it is cleared.",
+            Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked.",
         }[finish]
         now = hold.clock.now()
         report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)

@@ -49,5 +49,6 @@ def known_bad(connection: Connection, *, webapp: str, release: Release) -> bool:
 def acknowledge(connection: Connection, *, webapp: str) -> int:
     """A person has looked at what failed on `webapp`; returns how many pairs may be tried again."""
     return connection.execute(
-        "update known_bad set acknowledged_at = now() where webapp = %s and acknowledged_at is null", (webapp,)
+        "update known_bad set acknowledged_at = now() where webapp = %s and acknowledged_at is null",
+        (webapp,),
     ).rowcount

@@ -41,9 +41,20 @@ def from_row(row: Row) -> Request:
     )
 
 
+def next_number(connection: Connection) -> RequestId:
+    """A number that no other request has or gets."""
+    row = connection.execute(
+        "select nextval(pg_get_serial_sequence('request', 'number'))::integer as number"
+    ).fetchone()
+    if row is None:
+        raise Busy("the ledger gave no number; try again")
+    return RequestId.of(int(str(row["number"])))
+
+
 def insert(
     connection: Connection,
     *,
+    number: RequestId,
     kind: Kind,
     site: SiteId,
     webapp: str,
@@ -56,7 +67,7 @@ def insert(
     undoes: RequestId | None = None,
     campaign: str | None = None,
     note: str = "",
-) -> RequestId:
+) -> Request:
     """Write a new request, To Be Scheduled.
 
     Raises:
@@ -64,10 +75,12 @@ def insert(
     """
     try:
         row = connection.execute(
-            "insert into request (kind, customer, environment, webapp, version, refresh, asked_by, asked_at,"
+            "insert into request (number, kind, customer, environment, webapp, version, refresh, asked_by, asked_at,"
             " not_before, start_by, undoes, campaign, note)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning number",
+            " overriding system value"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning *",
             (
+                number.number,
                 kind.value,
                 site.customer,
                 site.environment.value,
@@ -88,8 +101,8 @@ def insert(
             f"site: {site} already has a waiting {kind.value} request; cancel or reschedule that one"
         ) from error
     if row is None:
-        raise Busy("the ledger took the request but did not say its number; try again")
-    return RequestId.of(int(str(row["number"])))
+        raise Busy("the ledger took the request but did not return it; try again")
+    return from_row(row)
 
 
 def get(connection: Connection, request: RequestId, *, lock: bool = False) -> Request:

@@ -99,6 +99,18 @@ def abandoned(connection: Connection, lease_seconds: int) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def report(connection: Connection, run: RunId) -> str | None:
+    """The report of `run` as Markdown, once it has ended."""
+    row = connection.execute("select report from run where id = %s", (run,)).fetchone()
+    return None if row is None or row["report"] is None else str(row["report"])
+
+
+def busy_webapps(connection: Connection) -> frozenset[str]:
+    """The web applications that have a live or stuck run."""
+    rows = connection.execute("select webapp from run where state <> 'ended'").fetchall()
+    return frozenset(str(row["webapp"]) for row in rows)
+
+
 def turn_back(connection: Connection, run: RunId, cause: str) -> None:
     """From now on `run` only takes back what it did; a second worker sees it too."""
     connection.execute(

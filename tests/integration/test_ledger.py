@@ -35,6 +35,7 @@ def ask(ledger: Ledger, *, site: SiteId = SANDBOX, kind: Kind = Kind.REFRESH) ->
     with ledger.transaction() as connection:
         return requests.insert(
             connection,
+            number=requests.next_number(connection),
             kind=kind,
             site=site,
             webapp=WEBAPP,
@@ -44,7 +45,7 @@ def ask(ledger: Ledger, *, site: SiteId = SANDBOX, kind: Kind = Kind.REFRESH) ->
             asked_at=NOW,
             not_before=None,
             start_by=None,
-        )
+        ).id
 
 
 def begin(ledger: Ledger, request: RequestId, attempt: int = 1) -> RunId:

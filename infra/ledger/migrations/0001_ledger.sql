@@ -233,6 +233,8 @@ create table display (
     request integer not null references request,
     key text primary key,
     flow_run text not null,
-    scheduled_for timestamptz
+    scheduled_for timestamptz,
+    made_at timestamptz not null default clock_timestamp(),
+    withdrawn_at timestamptz
 );
 comment on table display is 'which Prefect run shows which start of which request; never consulted for what is true';

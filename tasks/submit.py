@@ -1,0 +1,154 @@
+"""Submit a wish: the one door for the queue, the command, the form and the portal.
+
+Invariant: a wish becomes one request or is refused with every reason at once; the same message gives the same
+request however often it comes; nothing is half-written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+
+from infra.ledger import installed, requests
+from infra.ledger.connection import Connection
+from policy.errors import Refused
+from policy.estate import Estate
+from policy.lifecycle import Event, waiting
+from policy.local_time import resolve
+from policy.names import EmailAddress, RequestId
+from policy.permissions import Principal, check_submission
+from policy.request import Kind, Request
+from policy.wish import Wish
+from tasks.change import announce, change
+from tasks.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What became of a wish.
+
+    Attributes:
+        request: its request.
+        repeated: the same message had been submitted before; nothing was written now.
+        superseded: the older request whose wishes this one took over, if any.
+    """
+
+    request: Request
+    repeated: bool
+    superseded: RequestId | None = None
+
+
+def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
+    """Write the request that `wish` asks for.
+
+    Args:
+        world: the ledger and the estate.
+        wish: well-formed, unjudged.
+        principal: on whose authority; never taken from the wish alone.
+
+    Raises:
+        Refused: the wish breaks a rule; every finding names its field. Nothing was written.
+        Unavailable: the ledger does not answer; submit again.
+    """
+    estate = world.estate()
+    now = world.clock.now()
+    try:
+        with world.ledger.transaction() as connection:
+            known = _known(connection, wish.message_digest)
+            if known is not None:
+                return Submitted(request=requests.get(connection, known), repeated=True)
+            return _write(connection, estate, wish, principal, now)
+    except psycopg.errors.UniqueViolation:
+        # The same message through another consumer, at the same moment: that one's transaction has won.
+        with world.ledger.transaction() as connection:
+            known = _known(connection, wish.message_digest)
+            if known is None:
+                raise
+            return Submitted(request=requests.get(connection, known), repeated=True)
+
+
+def _write(
+    connection: Connection, estate: Estate, wish: Wish, principal: Principal, now: datetime
+) -> Submitted:
+    findings = check_submission(estate, principal, wish, installed.versions(connection), now)
+    if findings:
+        raise Refused(*findings)
+    older = _older(connection, wish)
+    number = requests.next_number(connection)
+    if older is not None:
+        change(
+            connection,
+            estate,
+            older.id,
+            Event.SUPERSEDE,
+            at=now,
+            by=principal.actor,
+            who=principal.email,
+            reason=f"{wish.version} was asked for in {number}; both are done under it.",
+            detail={"superseded_by": number},
+        )
+    request = requests.insert(
+        connection,
+        number=number,
+        kind=wish.kind,
+        site=wish.site,
+        webapp=estate.webapp(wish.site).key,
+        version=wish.version,
+        refresh=wish.refresh or (older is not None and older.refresh),
+        asked_by=principal.email,
+        asked_at=now,
+        not_before=not_before(estate, wish),
+        start_by=None,
+        note=wish.note,
+    )
+    if older is not None:
+        requests.update(connection, older.id, {"superseded_by": number.number})
+    if wish.message_digest is not None:
+        connection.execute(
+            "insert into intake (digest, principal, request) values (%s, %s, %s)",
+            (wish.message_digest, principal.email, number.number),
+        )
+    announce(connection, estate, request, at=now, who=principal.email)
+    return Submitted(request=request, repeated=False, superseded=None if older is None else older.id)
+
+
+def not_before(estate: Estate, wish: Wish) -> datetime | None:
+    """The instant that the wish names, in its own zone or the customer's."""
+    if wish.at is None:
+        return None
+    if wish.at.tzinfo is not None:
+        return wish.at.astimezone(UTC)
+    return resolve(wish.at, wish.zone or estate.customer(wish.customer).zone)
+
+
+def _known(connection: Connection, digest: str | None) -> RequestId | None:
+    if digest is None:
+        return None
+    row = connection.execute("select request, refused from intake where digest = %s", (digest,)).fetchone()
+    if row is None:
+        return None
+    if row["refused"] is not None:
+        raise Refused(str(row["refused"]))
+    return RequestId.of(int(str(row["request"])))
+
+
+def _older(connection: Connection, wish: Wish) -> Request | None:
+    """The waiting upgrade of the same site that a newer version takes over."""
+    if wish.kind is not Kind.UPGRADE or wish.version is None:
+        return None
+    for request in requests.find(connection, site=wish.site, open_only=True):
+        if (
+            request.kind is Kind.UPGRADE
+            and waiting(request.status)
+            and request.version is not None
+            and request.version.parts < wish.version.parts
+        ):
+            return request
+    return None
+
+
+def on_behalf(estate: Estate, wish: Wish, engineer: EmailAddress) -> Principal:
+    """The principal of a wish that an engineer enters: the contact it names, else the engineer."""
+    return Principal.of(estate, wish.on_behalf_of or engineer)

@@ -1,0 +1,64 @@
+"""Take in what the queue brings: each message becomes a request or a dead letter with its reason.
+
+Invariant: a message is deleted only after the ledger has committed, or after it was put aside; a ledger that is
+away leaves the messages where they are.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from infra.message import parse_message
+from infra.queue import Received, RequestQueue
+from policy.errors import Refused
+from policy.permissions import Principal
+from policy.sender import asker, sender_of
+from tasks.submit import submit
+from tasks.world import World
+
+log = logging.getLogger("freshet.intake")
+
+WAIT_S = 10
+"""Seconds of long polling; a stop of the loop takes no longer than this."""
+
+
+def take_in(world: World) -> int:
+    """Receive once and deal with all that came.
+
+    Returns:
+        How many messages came.
+
+    Raises:
+        Unavailable: the queue or the ledger does not answer; what was not committed comes again.
+    """
+    queue = RequestQueue(world.settings)
+    messages = queue.receive(wait_s=WAIT_S)
+    for message in messages:
+        _deal_with(world, queue, message)
+    return len(messages)
+
+
+def _deal_with(world: World, queue: RequestQueue, message: Received) -> None:
+    try:
+        wish = parse_message(message.body)
+        sender = sender_of(message.sender, world.settings.known_senders)
+        principal = Principal.of(world.estate(), asker(sender, wish))
+        submitted = submit(world, wish, principal)
+    except Refused as error:
+        log.warning("message %s refused: %s", message.id, error, extra={"action": "refuse"})
+        with world.ledger.transaction() as connection:
+            connection.execute(
+                "insert into event (at, verb, actor, reason, detail)"
+                " values (%s, 'refuse', %s, %s, jsonb_build_object('message', %s::text))",
+                (world.clock.now(), f"queue:{message.sender[:60]}", str(error), message.id),
+            )
+        queue.dead_letter(message, str(error))
+        return
+    log.info(
+        "message %s is %s%s",
+        message.id,
+        submitted.request.id,
+        " (again)" if submitted.repeated else "",
+        extra={"action": "take_in", "request": submitted.request.id},
+    )
+    queue.delete(message)
