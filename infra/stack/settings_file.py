@@ -1,0 +1,88 @@
+"""The file `settings.env`: what the processes of this stack need to know, written by `freshet up`.
+
+Invariant: names, addresses and paths only. A secret is named there by its file, never by its value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from infra.stack.layout import Layout
+from infra.stack.ports import Ports
+
+LEDGER_PASSFILE = "pgpass-ledger"
+REGION = "us-east-1"
+QUEUE = "freshet-requests"
+DEAD_LETTER_QUEUE = "freshet-requests-dead"
+STATUS_TOPIC = "freshet-status"
+STATUS_LOG_QUEUE = "freshet-status-log"
+BUCKET = "freshet-evidence"
+
+
+def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
+    """The settings of every process that works with this stack."""
+    return {
+        "FRESHET_STATE_DIR": str(layout.state),
+        "FRESHET_ESTATE": os.environ.get("FRESHET_ESTATE") or str(layout.estate),
+        "FRESHET_SECRETS_DIR": str(layout.secrets),
+        "FRESHET_LEDGER": f"host=127.0.0.1 port={ports.control} dbname=freshet user=freshet",
+        "FRESHET_LEDGER_PASSFILE": str(layout.secrets / LEDGER_PASSFILE),
+        "FRESHET_AWS_ENDPOINT": f"http://127.0.0.1:{ports.aws}",
+        "FRESHET_AWS_REGION": REGION,
+        "FRESHET_QUEUE": QUEUE,
+        "FRESHET_DEAD_LETTER_QUEUE": DEAD_LETTER_QUEUE,
+        "FRESHET_STATUS_TOPIC": STATUS_TOPIC,
+        "FRESHET_SMTP": f"127.0.0.1:{ports.smtp}",
+        "FRESHET_PREFECT_API": f"http://127.0.0.1:{ports.prefect}/api",
+        # The endpoint is on this machine and believes everybody; these only keep real accounts out of it.
+        "AWS_ACCESS_KEY_ID": "embedded",
+        "AWS_SECRET_ACCESS_KEY": "embedded",
+        "AWS_DEFAULT_REGION": REGION,
+        "PREFECT_HOME": str(layout.prefect),
+        "PREFECT_API_URL": f"http://127.0.0.1:{ports.prefect}/api",
+        # Without bounds a client hangs for two minutes on a server that went away.
+        "PREFECT_CLIENT_MAX_RETRIES": "2",
+        "PREFECT_API_REQUEST_TIMEOUT": "10",
+        # Without a server a flow fails; it must not quietly start one of its own on SQLite.
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_COLORS": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def write(path: Path, settings: Mapping[str, str]) -> None:
+    """Write `settings` to `path` in one step, for `infra.settings` and for a shell's `. settings.env`."""
+    lines = ["# Written by `freshet up`; holds no secret."]
+    lines += [f"{name}='{value}'" for name, value in settings.items()]
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def read(path: Path) -> dict[str, str]:
+    """The settings in `path`; none when it is absent."""
+    return {
+        name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
+    }
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program of the stack: this one's, without what would contradict `settings`."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "AWS_", "FRESHET_")) or name == "FRESHET_FAILPOINT"
+    }
+    programs = str(Path(sys.executable).parent)
+    path = os.pathsep.join([programs, inherited.get("PATH", os.defpath)])
+    return {**inherited, **settings, "PATH": path, "PYTHONUNBUFFERED": "1"}
