@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     smtp: str = Field(default="127.0.0.1:15425", description="host:port of the mail server")
     mail_from: EmailAddress = EmailAddress("updates@hosting.example.org")
     on_call: EmailAddress = EmailAddress("on-call@hosting.example.org")
+    engineer: EmailAddress = Field(
+        default=EmailAddress("engineer@hosting.example.org"), description="who acts at this terminal"
+    )
     prefect_api: str = "http://127.0.0.1:15442/api"
     lease_seconds: int = Field(
         default=30, ge=2, le=3600, description="a lease not renewed for this long is free"

@@ -7,7 +7,7 @@ request however often it comes; nothing is half-written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import psycopg
 
@@ -16,10 +16,10 @@ from infra.ledger.connection import Connection
 from policy.errors import Refused
 from policy.estate import Estate
 from policy.lifecycle import Event, waiting
-from policy.local_time import resolve
-from policy.names import EmailAddress, RequestId
-from policy.permissions import Principal, check_submission
+from policy.names import RequestId
+from policy.permissions import Principal
 from policy.request import Kind, Request
+from policy.submission import asked_times, check_submission
 from policy.wish import Wish
 from tasks.change import announce, change
 from tasks.world import World
@@ -75,6 +75,7 @@ def _write(
     findings = check_submission(estate, principal, wish, installed.versions(connection), now)
     if findings:
         raise Refused(*findings)
+    asked = asked_times(wish, now)
     older = _older(connection, wish)
     number = requests.next_number(connection)
     if older is not None:
@@ -99,8 +100,8 @@ def _write(
         refresh=wish.refresh or (older is not None and older.refresh),
         asked_by=principal.email,
         asked_at=now,
-        not_before=not_before(estate, wish),
-        start_by=None,
+        not_before=asked.not_before,
+        start_by=asked.start_by,
         note=wish.note,
     )
     if older is not None:
@@ -112,15 +113,6 @@ def _write(
         )
     announce(connection, estate, request, at=now, who=principal.email)
     return Submitted(request=request, repeated=False, superseded=None if older is None else older.id)
-
-
-def not_before(estate: Estate, wish: Wish) -> datetime | None:
-    """The instant that the wish names, in its own zone or the customer's."""
-    if wish.at is None:
-        return None
-    if wish.at.tzinfo is not None:
-        return wish.at.astimezone(UTC)
-    return resolve(wish.at, wish.zone or estate.customer(wish.customer).zone)
 
 
 def _known(connection: Connection, digest: str | None) -> RequestId | None:
@@ -147,8 +139,3 @@ def _older(connection: Connection, wish: Wish) -> Request | None:
         ):
             return request
     return None
-
-
-def on_behalf(estate: Estate, wish: Wish, engineer: EmailAddress) -> Principal:
-    """The principal of a wish that an engineer enters: the contact it names, else the engineer."""
-    return Principal.of(estate, wish.on_behalf_of or engineer)

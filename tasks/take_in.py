@@ -11,7 +11,7 @@ import logging
 from infra.message import parse_message
 from infra.queue import Received, RequestQueue
 from policy.errors import Refused
-from policy.permissions import Principal
+from policy.permissions import principal_of
 from policy.sender import asker, sender_of
 from tasks.submit import submit
 from tasks.world import World
@@ -42,7 +42,7 @@ def _deal_with(world: World, queue: RequestQueue, message: Received) -> None:
     try:
         wish = parse_message(message.body)
         sender = sender_of(message.sender, world.settings.known_senders)
-        principal = Principal.of(world.estate(), asker(sender, wish))
+        principal = principal_of(world.estate(), asker(sender, wish))
         submitted = submit(world, wish, principal)
     except Refused as error:
         log.warning("message %s refused: %s", message.id, error, extra={"action": "refuse"})

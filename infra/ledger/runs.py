@@ -131,6 +131,16 @@ def end(connection: Connection, run: RunId, *, stuck: bool, report: str) -> None
     connection.execute("update run_database set live = false where run = %s", (run,))
 
 
+def unlock(connection: Connection, request: RequestId) -> None:
+    """A person has mended what the stuck run of `request` left; its web application is free again."""
+    connection.execute(
+        "with unlocked as (update run set state = 'ended', ended_at = now()"
+        " where request = %s and state = 'stuck' returning id)"
+        " update run_database set live = false where run in (select id from unlocked)",
+        (request.number,),
+    )
+
+
 def journal(connection: Connection, run: RunId) -> tuple[Entry, ...]:
     """The steps of `run` that were begun, in order."""
     rows = connection.execute("select * from step where run = %s order by position", (run,)).fetchall()

@@ -1,0 +1,40 @@
+"""The `freshet` command: everything an engineer does, in words that say what happens."""
+
+from __future__ import annotations
+
+import typer
+
+from portal.cli import stack_commands
+from portal.cli.application_commands import application_app
+from portal.cli.demo_command import demo
+from portal.cli.estate_commands import estate_app
+from portal.cli.protection_commands import protection_app
+from portal.cli.queue_commands import queue_app
+from portal.cli.release_commands import release_app
+from portal.cli.report_command import report
+from portal.cli.request_commands import request_app
+from portal.cli.sweep_command import sweep
+
+app = typer.Typer(
+    name="freshet",
+    help="Refresh customers' databases from Production and upgrade their applications, from request to report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo)
+stack_commands.register(app)
+app.add_typer(request_app, name="request")
+app.add_typer(queue_app, name="queue")
+app.add_typer(release_app, name="release")
+app.add_typer(estate_app, name="estate")
+app.add_typer(protection_app, name="protection")
+app.add_typer(application_app, name="application")
+app.command()(report)
+app.command()(sweep)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
