@@ -35,5 +35,13 @@ class StepFailed(FreshetError):
     """A step of a run failed: put back what the run did."""
 
 
+class TimedOut(StepFailed):
+    """A step took longer than it may, and what it had started was ended: put back what the run did."""
+
+
+class Cancelled(StepFailed):
+    """Somebody cancelled, and what the step had started was ended: put back what the run did."""
+
+
 class NeedsHuman(FreshetError):
     """Putting back failed, or the world contradicts the journal: keep all, lock the site, call somebody."""

@@ -1,0 +1,316 @@
+"""Carries out stages of a hosted application on its hosts, through Ansible.
+
+Invariant: when `run_stages` returns or raises, no process that it started is left on this machine, its
+private folder is gone, and no secret's value has been written anywhere. Unreachable is not failed, and
+neither is cancelled. What a playbook has begun on a host is never undone here: the put-back belongs to the flow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pexpect
+from ansible_runner import Runner, RunnerConfig
+
+from infra import ansible_processes as processes
+from infra.ansible_events import Account, Outcome, TaskEvent, TaskResult
+from infra.ansible_inventory import secret_files, write_inventory
+from infra.secrets import SecretFiles
+from policy.errors import Cancelled, StepFailed, TimedOut, Unavailable
+from policy.estate import Host
+
+log = logging.getLogger(__name__)
+
+PLAYBOOKS = Path(__file__).parent.parent / "playbooks"
+APPLICATION = PLAYBOOKS / "application.yml"
+POLL_SECONDS = 0.1
+LISTENER_SECONDS = 1.0
+EVIDENCE_LIMIT = 200_000
+
+_PASSED_ON = (
+    "HOME", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME",
+    "UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE", "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+"""All that a playbook sees of this process's environment: the rest may hold secrets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What stages did.
+
+    Attributes:
+        changed: how many tasks changed something; 0 means that all was as it should be.
+        tasks: every task on every host, in order.
+        facts: what the roles reported, for each host.
+    """
+
+    changed: int
+    tasks: tuple[TaskResult, ...]
+    seconds: float
+    facts: Mapping[str, Mapping[str, object]]
+
+    def fact(self, name: str) -> object:
+        """The fact `name` of the first host that tells it, or None."""
+        return next((facts[name] for facts in self.facts.values() if name in facts), None)
+
+
+def run_stages(
+    *,
+    playbook: Path = APPLICATION,
+    hosts: Sequence[Host],
+    variables: Mapping[str, object],
+    stages: Sequence[str],
+    run: str,
+    epoch: int,
+    scratch: Path,
+    secrets: SecretFiles,
+    timeout_s: float,
+    on_event: Callable[[TaskEvent], None],
+    check: bool = False,
+    serial: int | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> StageResult:
+    """Carry out `stages`, in this order, on `hosts`.
+
+    Args:
+        playbook: the playbook; it applies itself to the group `webapp`.
+        hosts: where.
+        variables: as in `docs/guide/applications.md`; secrets only as paths under keys ending in `_file`.
+        stages: names of the role's stages.
+        run: the run's id; with `epoch` it marks every process that is started.
+        epoch: of the lease under which this is done.
+        scratch: the run's folder; what the playbook wrote is kept in its `evidence`.
+        secrets: where hosts' private keys lie.
+        timeout_s: all of it may take so long, then it is ended.
+        on_event: told what happens, from a thread of its own; may be slow.
+        check: only look what would change.
+        serial: so many hosts at a time; None means all at once.
+        cancelled: asked several times a second; when it says so, all is ended.
+
+    Raises:
+        StepFailed: a task failed; the message is its own words.
+        TimedOut: it took too long.
+        Cancelled: `cancelled` said so.
+        Unavailable: a host was not reached; what other hosts did stays done.
+    """
+    begun = time.monotonic()
+    call = uuid.uuid4().hex
+    redact = _redactor(variables)
+    account = Account(redact)
+    told = " ".join(stages)
+    guard = _Guard(call=call, ends_at=begun + timeout_s, cancelled=cancelled)
+    with _private_folder(scratch) as private:
+        write_inventory(
+            private / "hosts.yml",
+            hosts=hosts,
+            variables={**variables, "stages": list(stages), "freshet_run": run, "freshet_epoch": epoch},
+            secrets=secrets,
+        )
+        config = _config(private, playbook, _arguments(check=check, serial=serial))
+        config.env = {
+            **_environment(private, {key: str(value) for key, value in config.env.items()}),
+            processes.RUN_COOKIE: f"{run}:{epoch}",
+            processes.CALL_COOKIE: call,
+        }
+        code: int | None = None
+        try:
+            with _told(on_event) as tell:
+
+                def note(event: dict[str, object]) -> bool:
+                    happened = account.take(event)
+                    if happened is not None:
+                        tell(happened)
+                    return False
+
+                runner = Runner(config, event_handler=note, cancel_callback=guard)
+                try:
+                    runner.run()
+                    code = runner.rc
+                except pexpect.TIMEOUT:
+                    # The terminal stayed open after the end, held by a process that is ended below.
+                    code = 0 if account.finished and account.failure is None else None
+        finally:
+            processes.end(processes.of_call(call))
+            _keep_evidence(Path(config.artifact_dir), scratch / "evidence", told, redact)
+    seconds = round(time.monotonic() - begun, 3)
+    _judge(account, code, guard, told, seconds, timeout_s)
+    return StageResult(
+        changed=account.changed,
+        tasks=tuple(account.tasks),
+        seconds=seconds,
+        facts=account.facts,
+    )
+
+
+def end_leftovers(run: str, below_epoch: int) -> int:
+    """End what workers with an earlier epoch of `run` left running on this machine; returns how many.
+
+    Raises:
+        Unavailable: some would not end.
+    """
+    try:
+        return processes.end(processes.of_earlier_epochs(run, below_epoch))
+    except TimeoutError as error:
+        raise Unavailable(f"run {run}: {error}; end them by hand, then resume the run") from error
+
+
+def _judge(
+    account: Account, code: int | None, guard: _Guard, stages: str, seconds: float, timeout_s: float
+) -> None:
+    if guard.reason == "cancelled":
+        raise Cancelled(
+            f"cancelled during {stages} after {seconds:.1f} s; everything it had started was ended"
+        )
+    if guard.reason == "timeout":
+        raise TimedOut(f"{stages} took longer than {timeout_s:.0f} s; everything it had started was ended")
+    failure = account.failure
+    if code == 0 and account.finished:
+        return
+    if failure is None:
+        raise StepFailed(f"{stages} ended without a result (exit code {code}); see the run's evidence")
+    text = f"host {failure.host}: {failure.task}: {failure.message}"
+    if failure.outcome is Outcome.UNREACHABLE:
+        raise Unavailable(text)
+    raise StepFailed(text)
+
+
+@dataclass(kw_only=True)
+class _Guard:
+    """Asked by the runner several times a second; ends all itself, which the runner would leave running."""
+
+    call: str
+    ends_at: float
+    cancelled: Callable[[], bool]
+    reason: str = field(default="", init=False)
+
+    def __call__(self) -> bool:
+        if not self.reason:
+            if self.cancelled():
+                self.reason = "cancelled"
+            elif time.monotonic() > self.ends_at:
+                self.reason = "timeout"
+            if self.reason:
+                processes.end(processes.of_call(self.call))
+        return False
+
+
+@contextmanager
+def _private_folder(scratch: Path) -> Iterator[Path]:
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="ansible-", dir=scratch.absolute()))
+    # Sockets' paths are limited to 107 bytes, the state folder's is not.
+    sockets = Path(tempfile.mkdtemp(prefix="fr-"))
+    (folder / "sockets").symlink_to(sockets)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _arguments(*, check: bool, serial: int | None) -> str:
+    return " ".join(["--check"] * check + [f"--extra-vars freshet_serial={serial}"] * (serial is not None))
+
+
+def _config(private: Path, playbook: Path, arguments: str) -> RunnerConfig:
+    config = RunnerConfig(
+        private_data_dir=str(private),
+        project_dir=str(playbook.parent.absolute()),
+        playbook=str(playbook.absolute()),
+        inventory=str(private / "hosts.yml"),
+        cmdline=arguments or None,
+        quiet=True,
+        fact_cache_type="",
+    )
+    config.prepare()
+    config.pexpect_timeout = POLL_SECONDS
+    shim = Path(__file__).with_name("playbook_process.py")
+    config.command = [sys.executable, "-I", str(shim), str(os.getpid()), *config.command[1:]]
+    return config
+
+
+def _environment(private: Path, prepared: Mapping[str, str]) -> dict[str, str]:
+    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    runners = {key: value for key, value in prepared.items() if key.startswith(("AWX_", "RUNNER_"))}
+    return {
+        **kept,
+        **runners,
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": kept.get("HOME", str(private)),
+        "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+        "ANSIBLE_CALLBACK_PLUGINS": prepared["ANSIBLE_CALLBACK_PLUGINS"],
+        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_HOME": str(private / "home"),
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str((private / "sockets").resolve()),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+
+
+@contextmanager
+def _told(on_event: Callable[[TaskEvent], None]) -> Iterator[Callable[[TaskEvent], None]]:
+    """Let a thread tell the events: a slow listener would slow the runner, which then loses some."""
+    waiting: queue.SimpleQueue[TaskEvent | None] = queue.SimpleQueue()
+
+    def tell() -> None:
+        while (event := waiting.get()) is not None:
+            try:
+                on_event(event)
+            except Exception:
+                # Whoever watches must not be able to fail the work.
+                log.exception(
+                    "a listener failed on an event of a playbook", extra={"action": "ansible-event"}
+                )
+
+    teller = threading.Thread(target=tell, name="ansible-events", daemon=True)
+    teller.start()
+    try:
+        yield waiting.put
+    finally:
+        waiting.put(None)
+        # A listener that is still behind goes on by itself: a site may be waiting for this to return.
+        teller.join(LISTENER_SECONDS)
+
+
+def _redactor(variables: Mapping[str, object]) -> Callable[[str], str]:
+    values = []
+    for path in secret_files(variables):
+        try:
+            values.append(path.read_text(encoding="utf-8").rstrip("\n"))
+        except OSError as error:
+            raise Unavailable(f"secret file {path} cannot be read: {error.strerror}") from error
+
+    def redact(text: str) -> str:
+        for value in values:
+            if value:
+                text = text.replace(value, "***")
+        return text
+
+    return redact
+
+
+def _keep_evidence(artifacts: Path, evidence: Path, stages: str, redact: Callable[[str], str]) -> None:
+    stdout = artifacts / "stdout"
+    if not stdout.exists():
+        return
+    evidence.mkdir(parents=True, exist_ok=True, mode=0o700)
+    count = sum(1 for _ in evidence.glob("ansible-*.log")) + 1
+    text = redact(stdout.read_text(encoding="utf-8", errors="replace"))[-EVIDENCE_LIMIT:]
+    kept = evidence / f"ansible-{count:03}-{stages.replace(' ', '-')[:80]}.log"
+    kept.touch(mode=0o600)
+    kept.write_text(text, encoding="utf-8")
