@@ -6,13 +6,47 @@ Invariant: settings hold names, addresses and paths, never a secret's value. Eac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from policy.names import EmailAddress
+from policy.errors import Refused
+from policy.names import EmailAddress, SecretName
+from policy.sender import Sender
+
+
+def _address(value: object) -> EmailAddress:
+    try:
+        return EmailAddress(str(value))
+    except Refused as refused:
+        raise ValueError(str(refused)) from None
+
+
+def _secret(value: object) -> SecretName:
+    try:
+        return SecretName(str(value))
+    except Refused:
+        # Whoever wrote the secret itself here must not read it back in a log.
+        raise ValueError("it takes the name of a secret, not its value") from None
+
+
+Address = Annotated[EmailAddress, BeforeValidator(_address)]
+Secret = Annotated[SecretName, BeforeValidator(_secret)]
+
+
+class SenderSetting(BaseModel):
+    """What one principal of the queue may say; see `policy.sender.Sender`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    contact: Address | None = None
+    speaks_for_others: bool = False
 
 
 class Settings(BaseSettings):
@@ -34,11 +68,23 @@ class Settings(BaseSettings):
     aws_region: str = "us-east-1"
     queue: str = Field(default="freshet-requests", description="name of the SQS queue of requests")
     dead_letter_queue: str = "freshet-requests-dead"
-    status_topic: str = Field(default="freshet-status", description="name of the SNS topic of status events")
+    senders: dict[str, SenderSetting] = Field(
+        default={}, description="who may send requests, by the queue's SenderId (user id, or id of a role)"
+    )
+    status_topic: str = Field(
+        default="freshet-status", description="name or ARN of the SNS topic of status events"
+    )
+    mail_through: Literal["smtp", "ses"] = "smtp"
     smtp: str = Field(default="127.0.0.1:15425", description="host:port of the mail server")
-    mail_from: EmailAddress = EmailAddress("updates@hosting.example.org")
-    on_call: EmailAddress = EmailAddress("on-call@hosting.example.org")
-    engineer: EmailAddress = Field(
+    smtp_security: Literal["none", "starttls", "tls"] = "none"
+    smtp_user: str | None = None
+    smtp_secret: Secret | None = Field(default=None, description="secret with the mail user's password")
+    on_call_webhook: Secret | None = Field(
+        default=None, description="secret with the address of the on-call channel"
+    )
+    mail_from: Address = EmailAddress("updates@hosting.example.org")
+    on_call: Address = EmailAddress("on-call@hosting.example.org")
+    engineer: Address = Field(
         default=EmailAddress("engineer@hosting.example.org"), description="who acts at this terminal"
     )
     prefect_api: str = "http://127.0.0.1:15442/api"
@@ -46,6 +92,14 @@ class Settings(BaseSettings):
         default=30, ge=2, le=3600, description="a lease not renewed for this long is free"
     )
     outside_probe_seconds: float = 0.05
+
+    @property
+    def known_senders(self) -> Mapping[str, Sender]:
+        """The senders by principal, as `policy.sender.sender_of` takes them."""
+        return {
+            principal: Sender(contact=sender.contact, speaks_for_others=sender.speaks_for_others)
+            for principal, sender in self.senders.items()
+        }
 
     @property
     def run_dir(self) -> Path:
