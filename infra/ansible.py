@@ -2,7 +2,7 @@
 
 Invariant: when `run_stages` returns or raises, no process that it started is left on this machine, its
 private folder is gone, and no secret's value has been written anywhere. Unreachable is not failed, and
-neither is cancelled. What a playbook has begun on a host is never undone here: the put-back belongs to the flow.
+neither is cancelled. What has begun on a host is never undone here: the put-back belongs to the flow.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def run_stages(
     begun = time.monotonic()
     call = uuid.uuid4().hex
     redact = _redactor(variables)
-    account = Account(redact)
+    account = Account(stages, redact)
     told = " ".join(stages)
     guard = _Guard(call=call, ends_at=begun + timeout_s, cancelled=cancelled)
     with _private_folder(scratch) as private:
@@ -144,9 +144,9 @@ def run_stages(
                     code = 0 if account.finished and account.failure is None else None
         finally:
             processes.end(processes.of_call(call))
-            _keep_evidence(Path(config.artifact_dir), scratch / "evidence", told, redact)
+            last_words = _keep_evidence(Path(config.artifact_dir), scratch / "evidence", told, redact)
     seconds = round(time.monotonic() - begun, 3)
-    _judge(account, code, guard, told, seconds, timeout_s)
+    _judge(account, code, guard, told, f"{seconds:.1f} s", last_words)
     return StageResult(
         changed=account.changed,
         tasks=tuple(account.tasks),
@@ -168,19 +168,16 @@ def end_leftovers(run: str, below_epoch: int) -> int:
 
 
 def _judge(
-    account: Account, code: int | None, guard: _Guard, stages: str, seconds: float, timeout_s: float
+    account: Account, code: int | None, guard: _Guard, stages: str, lasted: str, last_words: str
 ) -> None:
-    if guard.reason == "cancelled":
-        raise Cancelled(
-            f"cancelled during {stages} after {seconds:.1f} s; everything it had started was ended"
-        )
-    if guard.reason == "timeout":
-        raise TimedOut(f"{stages} took longer than {timeout_s:.0f} s; everything it had started was ended")
+    if guard.reason:
+        kind = Cancelled if guard.reason == "cancelled" else TimedOut
+        raise kind(f"{stages}: {guard.reason} after {lasted}; everything it had started was ended")
     failure = account.failure
     if code == 0 and account.finished:
         return
     if failure is None:
-        raise StepFailed(f"{stages} ended without a result (exit code {code}); see the run's evidence")
+        raise StepFailed(f"{stages} ended without a result (exit code {code}): {last_words}")
     text = f"host {failure.host}: {failure.task}: {failure.message}"
     if failure.outcome is Outcome.UNREACHABLE:
         raise Unavailable(text)
@@ -201,7 +198,7 @@ class _Guard:
             if self.cancelled():
                 self.reason = "cancelled"
             elif time.monotonic() > self.ends_at:
-                self.reason = "timeout"
+                self.reason = "not done in time, ended"
             if self.reason:
                 processes.end(processes.of_call(self.call))
         return False
@@ -304,13 +301,14 @@ def _redactor(variables: Mapping[str, object]) -> Callable[[str], str]:
     return redact
 
 
-def _keep_evidence(artifacts: Path, evidence: Path, stages: str, redact: Callable[[str], str]) -> None:
+def _keep_evidence(artifacts: Path, evidence: Path, stages: str, redact: Callable[[str], str]) -> str:
     stdout = artifacts / "stdout"
     if not stdout.exists():
-        return
+        return "it wrote nothing"
     evidence.mkdir(parents=True, exist_ok=True, mode=0o700)
     count = sum(1 for _ in evidence.glob("ansible-*.log")) + 1
     text = redact(stdout.read_text(encoding="utf-8", errors="replace"))[-EVIDENCE_LIMIT:]
     kept = evidence / f"ansible-{count:03}-{stages.replace(' ', '-')[:80]}.log"
     kept.touch(mode=0o600)
     kept.write_text(text, encoding="utf-8")
+    return " / ".join(text.strip().splitlines()[-3:])

@@ -5,7 +5,7 @@ Invariant: a failed task is told in its own words, and an unreachable host is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
@@ -61,10 +61,12 @@ class Account:
     """Everything that one playbook run has reported.
 
     Args:
+        stages: those asked for; a stage begins with the first task of its file.
         redact: takes secrets out of a text.
     """
 
-    def __init__(self, redact: Callable[[str], str]) -> None:
+    def __init__(self, stages: Sequence[str], redact: Callable[[str], str]) -> None:
+        self._stages = frozenset(stages)
         self._redact = redact
         self.tasks: list[TaskResult] = []
         self.facts: dict[str, dict[str, object]] = {}
@@ -116,7 +118,7 @@ class Account:
 
     def _stage_of(self, data: Mapping[str, Any]) -> str:
         path = PurePath(str(data.get("task_path") or "").rpartition(":")[0])
-        if path.parent.name == "tasks" and path.parent.parent.name.startswith("app_"):
+        if path.stem in self._stages:
             self._stage = path.stem
         return self._stage
 

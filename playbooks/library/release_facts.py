@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: release_facts
 short_description: Tell facts that stand in a release's files
@@ -22,11 +27,6 @@ EXAMPLES = r"""
 RETURN = r"""
 freshet_facts: {description: "The facts.", type: dict, returned: always}
 """
-
-import re
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:

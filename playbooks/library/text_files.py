@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: text_files
 short_description: Write files with their folders, each replaced in one go, only where they differ
@@ -22,11 +27,6 @@ EXAMPLES = r"""
 RETURN = r"""
 written: {description: "The paths that were written.", type: list, returned: always}
 """
-
-import os
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
 
 
 def differs(path: Path, content: str, mode: int) -> bool:

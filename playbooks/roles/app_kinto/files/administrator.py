@@ -1,4 +1,4 @@
-"""Create or renew the administrator's account; the password comes by standard input, never by the command line."""
+"""Create or renew the administrator's account; the password comes by standard input, never as an argument."""
 
 import sys
 

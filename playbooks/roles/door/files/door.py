@@ -19,6 +19,7 @@ import html
 import json
 import os
 import signal
+import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -95,7 +96,7 @@ class Door:
             self.stamp = None
         except ValueError as error:
             # A door that dies of a bad file would shut everybody out; it stays as it is and says so.
-            print(f"{self.state_file}: kept as it was: {error}", flush=True)
+            sys.stderr.write(f"{self.state_file}: kept as it was: {error}\n")
         mode = self.mode()
         users = [relay for relay in self.relays if not relay.passed]
         if mode != "open":
@@ -125,7 +126,7 @@ class Door:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while self.mode() == "hold":
+        while self.mode() == "hold":  # noqa: ASYNC110 - it also ends by the clock, which sets no event
             await asyncio.sleep(TICK_S)
         if self.mode() == "open":
             await self._relay(reader, writer, b"", passed=False)
@@ -169,7 +170,7 @@ class Door:
             behind_reader, behind_writer = behind
             behind_writer.write(head)
             relay.asking = True
-            # The application ends a connection by answering to its end; what the user still sends is void then.
+            # The application ends a connection by answering to its end; what is still sent is void then.
             asking = asyncio.ensure_future(_ask(relay, reader, behind_writer))
             try:
                 await relay.pump(behind_reader, writer, asks=False)
@@ -203,7 +204,8 @@ class Door:
         sent = b"" if head.startswith(b"HEAD ") else body.encode()
         writer.write(
             f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body.encode())}\r\n"
-            f"Retry-After: {retry_after}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode() + sent
+            f"Retry-After: {retry_after}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode()
+            + sent
         )
         await writer.drain()
         if writer.can_write_eof():
