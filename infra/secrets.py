@@ -6,13 +6,17 @@ a journal entry or an error.
 
 from __future__ import annotations
 
+import logging
 import stat
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from policy.errors import Unavailable
+from infra.redaction import register
+from policy.errors import Refused, Unavailable
 from policy.names import SecretName
+
+log = logging.getLogger("freshet.secrets")
 
 
 class SecretFiles:
@@ -40,6 +44,19 @@ class SecretFiles:
             mode = path.stat().st_mode
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise Unavailable(f"secret '{name}': its file is open to others; run chmod 600 {path}")
-            return SecretStr(path.read_text(encoding="utf-8").rstrip("\n"))
+            value = path.read_text(encoding="utf-8").rstrip("\n")
         except OSError as error:
             raise Unavailable(f"secret '{name}': cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise Unavailable(f"secret '{name}': {path} is not text; write the secret as UTF-8") from None
+        register(name, value)
+        return SecretStr(value)
+
+    def register_all(self) -> None:
+        """Make every secret that this process may read known to the redacting log filter."""
+        for path in sorted(self.directory.glob("*")):
+            try:
+                self.read(SecretName(path.name))
+            except (Refused, Unavailable) as error:
+                # Such a file is no secret that this process could read, so it cannot log its value either.
+                log.debug("not registered: %s", error)
