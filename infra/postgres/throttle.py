@@ -1,0 +1,84 @@
+"""Keeps a copy from taking more of the source than it may.
+
+Invariant: streams together pass at most the allowed bytes a second, and while the source is busy for others
+each stream rests for the rest of its share, so that its backend waits on a full socket and uses nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+
+from infra.postgres.methods import Throttle
+
+BUSY_TRANSACTIONS_PER_S = 50
+"""From so many transactions a second on, a source whose sessions this role may not see counts as busy."""
+
+_LONGEST_REST = 1.0
+_OTHERS = """
+SELECT count(*) FILTER (WHERE a.state = 'active') AS active,
+       bool_or(a.state IS NULL) AS hidden,
+       (SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database)::bigint AS transactions
+  FROM pg_stat_activity a
+ WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+   AND a.application_name <> current_setting('application_name')
+"""
+
+
+class Governor:
+    """Paces the streams of one copy.
+
+    Args:
+        throttle: the limits.
+    """
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+        self._lock = threading.Lock()
+        self._next = time.monotonic()
+        self._local = threading.local()
+        self._transactions: tuple[float, int] | None = None
+        self.busy = False
+        self.rested = 0.0
+
+    def look(self, connection: psycopg.Connection) -> None:
+        """See whether the source is busy for others; a role without pg_monitor judges by transactions."""
+        connection.execute("SELECT pg_stat_clear_snapshot()")
+        row = connection.execute(_OTHERS).fetchone()
+        if row is None:
+            return
+        active, hidden, transactions = row
+        now = time.monotonic()
+        if hidden and self._transactions is not None:
+            then, before = self._transactions
+            rate = (transactions - before) / max(now - then, 0.001)
+            self.busy = rate >= BUSY_TRANSACTIONS_PER_S
+        else:
+            self.busy = active >= self._throttle.busy_sessions
+        self._transactions = (now, transactions)
+
+    def pace(self, size: int) -> None:
+        """Return when the calling stream may take its next block, after one of `size` bytes."""
+        rest = self._rest_for_others() + self._rest_for_rate(size)
+        if rest > 0:
+            self.rested += rest
+            time.sleep(min(rest, _LONGEST_REST))
+        self._local.began = time.monotonic()
+
+    def _rest_for_others(self) -> float:
+        began: float | None = getattr(self._local, "began", None)
+        if not self.busy or began is None:
+            return 0.0
+        worked = time.monotonic() - began
+        return worked * (1 / self._throttle.busy_share - 1)
+
+    def _rest_for_rate(self, size: int) -> float:
+        limit = self._throttle.bytes_per_s
+        if limit is None:
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            self._next = max(self._next, now) + size / limit
+            return self._next - now

@@ -1,0 +1,110 @@
+"""The few messages of PostgreSQL's protocol that a carrier of COPY data must know.
+
+Source: PostgreSQL documentation, "Frontend/Backend Protocol", "Message Formats" (version 3.0). Each message
+is a type byte and a length that counts itself; COPY data travel in the same message in both directions, which
+is what lets a carrier hand on a stream without looking inside.
+
+Invariant: where a stream ends is known from an end mark that nobody could foresee, never guessed from its
+bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import struct
+from dataclasses import dataclass
+
+import psycopg.errors
+
+HEADER = struct.Struct("!ci")
+COPY_DONE = b"c\x00\x00\x00\x04"
+END_MARK_BYTES = 16
+LONGEST_TRAILER = 300
+"""More than the bytes of everything that follows the data of a COPY that went well."""
+
+_FAILED_READY = re.compile(rb"Z\x00\x00\x00\x05[EIT]\Z")
+_COPIED = re.compile(rb"COPY (\d+)\x00")
+
+
+def query(statement: bytes) -> bytes:
+    """A simple-protocol query."""
+    return HEADER.pack(b"Q", len(statement) + 5) + statement + b"\x00"
+
+
+@dataclass(frozen=True)
+class EndMark:
+    """A word that the source says after the data, chosen when the data were already fixed by a snapshot."""
+
+    word: str
+
+    @classmethod
+    def draw(cls) -> EndMark:
+        """A new one."""
+        return cls(secrets.token_hex(END_MARK_BYTES))
+
+    def statement(self) -> bytes:
+        """What makes the source say it."""
+        return f"SELECT '{self.word}'".encode()
+
+    def trailer(self) -> re.Pattern[bytes]:
+        """What follows the data of a COPY that went well: its end, its row count, and the mark."""
+        count = 2 * END_MARK_BYTES
+        return re.compile(
+            rb"c\x00\x00\x00\x04C\x00\x00\x00.COPY (\d+)\x00"
+            rb"T\x00\x00\x00.\x00\x01[^\x00]*\x00.{18}"
+            rb"D\x00\x00\x00.\x00\x01\x00\x00\x00" + re.escape(bytes([count])) + self.word.encode() +
+            rb"C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05.\Z",
+            re.DOTALL,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServerError:
+    """An ErrorResponse, without its words: they may quote a row."""
+
+    sqlstate: str
+    constraint: str | None = None
+
+    def __str__(self) -> str:
+        try:
+            name = psycopg.errors.lookup(self.sqlstate).__name__
+        except KeyError:
+            name = "an error"
+        about = f" of constraint '{self.constraint}'" if self.constraint else ""
+        return f"{name}{about}, SQLSTATE {self.sqlstate}"
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether the server or the session went away, rather than the statement being wrong."""
+        return self.sqlstate[:2] in {"08", "57", "53"}
+
+
+def error_in(body: bytes) -> ServerError:
+    """The error in the body of an ErrorResponse."""
+    fields = {
+        part[:1]: part[1:].decode("utf-8", errors="replace") for part in body.split(b"\x00") if len(part) > 1
+    }
+    return ServerError(fields.get(b"C", "XX000"), fields.get(b"n"))
+
+
+def rows_copied(answer: bytes) -> int | None:
+    """The row count in a CommandComplete of COPY."""
+    found = _COPIED.fullmatch(answer)
+    return int(found[1]) if found else None
+
+
+def ends_ready(tail: bytes) -> bool:
+    """Whether `tail` could end with the server being ready again: needed, not enough, to see a failure."""
+    return _FAILED_READY.search(tail) is not None
+
+
+def error_at_end(tail: bytes) -> ServerError | None:
+    """The error whose message, followed by ready, is exactly the end of `tail`."""
+    end = len(tail) - 6 if ends_ready(tail) else len(tail)
+    place = tail.rfind(b"E", 0, end)
+    while place >= 0:
+        if place + 5 <= end and place + 1 + int.from_bytes(tail[place + 1 : place + 5], "big") == end:
+            return error_in(tail[place + 5 : end])
+        place = tail.rfind(b"E", 0, place)
+    return None
