@@ -74,6 +74,18 @@ class Ports:
         return cls(**chosen)
 
     @classmethod
+    def asked(cls, base: int | None) -> Ports:
+        """The ports that the command line (`base`) and the environment ask for, else the usual ones.
+
+        Raises:
+            Refused: they are none.
+        """
+        text = os.environ.get("FRESHET_PORT_BASE", str(DEFAULT_BASE)) if base is None else str(base)
+        if not text.isdecimal():
+            raise Refused("FRESHET_PORT_BASE: write a number, such as 16430")
+        return cls.of(int(text), os.environ)
+
+    @classmethod
     def stored(cls, path: Path) -> Ports | None:
         """The ports that the last `up` wrote to `path`, or None."""
         try:

@@ -6,7 +6,6 @@ only what carries this stack's cookie is ever ended.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -41,21 +40,33 @@ class Stack:
     """The services below one state directory.
 
     Args:
-        state: the state directory.
-        port_base: where to count ports from; None means as last time, or 15430.
+        layout: its state directory.
+        ports: where its services listen.
         tell: called with one line about what happens.
     """
 
-    def __init__(self, *, state: Path, port_base: int | None, tell: Tell) -> None:
-        self.layout = Layout(state.resolve())
+    def __init__(self, *, layout: Layout, ports: Ports, tell: Tell) -> None:
+        self.layout = layout
+        self.ports = ports
+        self.settings = settings_file.settings_of(layout, ports)
         self._tell = tell
-        stored = Ports.stored(self.layout.ports)
-        if stored is None or asked_for(port_base):
-            self.ports = Ports.of(port_base or _base_of_environment(), os.environ)
-        else:
-            self.ports = stored
-        self._moved = stored is not None and stored != self.ports
-        self.settings = settings_file.settings_of(self.layout, self.ports)
+
+    @classmethod
+    def wanted(cls, *, state: Path, port_base: int | None, tell: Tell) -> Stack:
+        """The stack in `state` as it shall be: with the ports asked for, or those of last time, or the usual.
+
+        Raises:
+            Refused: the ports asked for are none.
+        """
+        layout = Layout(state.resolve())
+        ports = None if asked_for(port_base) else Ports.stored(layout.ports)
+        return cls(layout=layout, ports=ports or Ports.asked(port_base), tell=tell)
+
+    @classmethod
+    def existing(cls, *, state: Path, tell: Tell) -> Stack:
+        """The stack in `state` as it was last started, whatever the environment says now."""
+        layout = Layout(state.resolve())
+        return cls(layout=layout, ports=Ports.stored(layout.ports) or Ports.asked(None), tell=tell)
 
     def services(self) -> tuple[Service, ...]:
         """Every service, in an order in which each comes after what it needs."""
@@ -110,7 +121,8 @@ class Stack:
         self._tell("the stack is down")
 
     def _require_ports(self, services: Sequence[Service]) -> None:
-        if self._moved and carrying(self.layout.state):
+        before = Ports.stored(self.layout.ports)
+        if before not in {None, self.ports} and carrying(self.layout.state):
             raise Refused("the ports cannot change while the stack runs; run `freshet down` first")
         wanted = {
             port: service.what for service in services if not service.running() for port in service.ports
@@ -219,10 +231,3 @@ class Stack:
             said = " / ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])
             raise Unavailable(f"Prefect's deployments could not be registered: {said}")
         self._tell(f"  deployments registered after {time.monotonic() - began:.1f} s")
-
-
-def _base_of_environment() -> int:
-    text = os.environ.get("FRESHET_PORT_BASE", "15430")
-    if not text.isdecimal():
-        raise Refused("FRESHET_PORT_BASE: write a number, such as 16430")
-    return int(text)
