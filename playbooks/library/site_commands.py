@@ -24,7 +24,9 @@ description:
   - When the module itself is ended, so are the commands.
 options:
   commands:
-    description: "Each with C(name), C(argv) and optionally C(environment)."
+    description:
+      - Each with C(name), C(argv) and optionally C(environment).
+      - C(check_argv) is run instead in check mode, when it only looks; without it nothing is run there.
     type: list
     elements: dict
     required: true
@@ -159,13 +161,17 @@ def main() -> None:
     mark = Path(asked["done_file"]) if asked.get("done_file") else None
     done_text = str(asked.get("done_text", "done"))
     done = mark is not None and mark.is_file() and mark.read_text(encoding="utf-8") == done_text
-    if done or asked.get("_ansible_check_mode"):
-        leave(changed=mark is not None and not done, seconds={}, output={})
+    check = bool(asked.get("_ansible_check_mode"))
+    if done or (check and mark is not None):
+        leave(changed=not done, seconds={}, output={})
+    commands = list(asked["commands"])
+    if check:
+        commands = [
+            {**command, "argv": command["check_argv"]} for command in commands if "check_argv" in command
+        ]
     if mark is not None:
         mark.unlink(missing_ok=True)
-    sequence = Sequence(
-        list(asked["commands"]), together=bool(asked.get("together")), timeout_s=float(asked["timeout_s"])
-    )
+    sequence = Sequence(commands, together=bool(asked.get("together")), timeout_s=float(asked["timeout_s"]))
 
     def end_all(number: int, _frame: FrameType | None) -> None:
         sequence.end()
