@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
-from tasks.ask_by_form import UpdateRequest, ask_by_form
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from policy.errors import Refused
+from tasks.ask_by_form import UpdateRequest, ask_by_form
 
 
 @flow(name="ask", flow_run_name="ask for {update.customer}/{update.site}", persist_result=False)

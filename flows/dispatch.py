@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from prefect import flow
-from tasks.plan import plan
-from tasks.start_due import start_due
 
 from tasks.loop import loop
+from tasks.plan import plan
+from tasks.start_due import start_due
 
 
 @flow(name="dispatch", flow_run_name="dispatch", persist_result=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from prefect import flow
-from tasks.take_in import take_in
 
 from tasks.loop import loop
+from tasks.take_in import take_in
 
 
 @flow(name="intake", flow_run_name="intake", persist_result=False)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from tasks.bring_online import bring_online
-from tasks.check_may_start import check_may_start
 from tasks.check_refresh import check_refresh
 from tasks.copy_masked import copy_masked
 from tasks.create_incoming import create_incoming
@@ -13,10 +12,11 @@ from tasks.migrate_incoming import migrate_incoming
 from tasks.neutralise import neutralise
 from tasks.preserve import preserve
 from tasks.swap import swap
-from tasks.take_offline import take_offline
 from tasks.verify_incoming import verify_incoming
 
+from tasks.check_may_start import check_may_start
 from tasks.run_request import run_request
+from tasks.take_offline import take_offline
 
 
 @flow(name="refresh", persist_result=False)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from tasks.bring_online import bring_online
+from tasks.migrate import migrate
+from tasks.switch_release import switch_release
+
 from tasks.check_may_start import check_may_start
 from tasks.check_upgrade import check_upgrade
-from tasks.migrate import migrate
+from tasks.run_request import run_request
 from tasks.stage_release import stage_release
-from tasks.switch_release import switch_release
 from tasks.take_offline import take_offline
 from tasks.take_snapshot import take_snapshot
-
-from tasks.run_request import run_request
 
 
 @flow(name="upgrade", persist_result=False)

@@ -175,6 +175,7 @@ class ReleaseShape(Shape):
     kind: ReleaseWord = ReleaseKind.NORMAL
     published: Day
     follow_up: Text | None = None
+    expect: dict[str, Text] = {}
 
 
 class GroupShape(Shape):

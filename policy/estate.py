@@ -164,6 +164,7 @@ class Release:
         lock: path of the artefact list, relative to the estate's file.
         sha256: of the lock's bytes; compared before anything is staged.
         follow_up: what users must do after the upgrade, in plain words.
+        expect: what the health checks must find beside the version, for example `schema_version`.
     """
 
     application: ApplicationName
@@ -174,6 +175,7 @@ class Release:
     kind: ReleaseKind
     published: date
     follow_up: str = ""
+    expect: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

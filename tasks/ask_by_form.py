@@ -27,7 +27,7 @@ class UpdateRequest(BaseModel):
     customer: str = Field(description="the customer's short name, such as lakeside", max_length=30)
     site: Literal["sandbox", "staging", "preview", "production"] = Field(description="which of its sites")
     contact: str = Field(
-        description="e-mail address of the contact for whom you ask; the contact's rights and time zone count",
+        description="e-mail address of the contact for whom you ask; that contact's rights and zone count",
         max_length=200,
     )
     version: str = Field(
@@ -36,7 +36,7 @@ class UpdateRequest(BaseModel):
     refresh: bool = Field(default=True, description="copy Production's database into the site")
     at: str = Field(
         default="",
-        description="date and time such as 2026-11-22 02:00, in the contact's zone; empty for as soon as it fits",
+        description="local time such as 2026-11-22 02:00 in the contact's zone; empty for as soon as it fits",
         max_length=30,
     )
     note: str = Field(default="", description="your own words", max_length=500)

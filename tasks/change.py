@@ -7,17 +7,20 @@ told what is decided by `policy.notices`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from infra.ledger import outbox, requests, runs
 from infra.ledger.connection import Connection
 from policy.estate import Estate
 from policy.lifecycle import Actor, Event, advance
 from policy.names import RequestId
+from policy.notices import Change, notices_for
 from policy.request import Request
+from tasks.world import World
 
 
 def change(
+    world: World,
     connection: Connection,
     estate: Estate,
     request: RequestId,
@@ -33,6 +36,7 @@ def change(
     """Move `request` along the lifecycle and put the news into the outbox.
 
     Args:
+        world: for who is on call.
         connection: an open transaction of the ledger.
         estate: who is told, and in which zone.
         request: the request.
@@ -91,5 +95,55 @@ def change(
             "reason": reason,
         },
     )
-    tell(connection, estate, before, after, event, number=number, at=at, detail=detail or {})
+    facts = detail or {}
+    _tell(
+        world,
+        connection,
+        estate,
+        Change(
+            event=event,
+            number=number,
+            at=at,
+            before=before,
+            after=after,
+            expected=_length(facts.get("expected_s")),
+            took=_length(facts.get("took_s")),
+            downtime=_length(facts.get("downtime_s")),
+            question=reason if event is Event.ASK else "",
+            answer=reason if event in {Event.ANSWER, Event.CARRY_ON} else "",
+            newer=None if event is not Event.SUPERSEDE else RequestId(str(facts["superseded_by"])),
+            run="" if run is None else str(run.id),
+        ),
+    )
     return after
+
+
+def announce(
+    world: World, connection: Connection, estate: Estate, request: Request, *, at: datetime, who: str
+) -> None:
+    """Write the event of a request that was just accepted, and tell its contacts."""
+    number = requests.write_event(
+        connection,
+        at=at,
+        verb="submit",
+        actor=who,
+        request=request.id,
+        after=request.status,
+        reason=request.reason,
+    )
+    _tell(world, connection, estate, Change(event=None, number=number, at=at, before=None, after=request))
+
+
+def _tell(world: World, connection: Connection, estate: Estate, change_: Change) -> None:
+    for notice in notices_for(change_, estate=estate, on_call=world.settings.on_call):
+        outbox.put(
+            connection,
+            channel=notice.channel.value,
+            key=notice.key,
+            request=change_.after.id,
+            payload=notice.payload(),
+        )
+
+
+def _length(seconds: object) -> timedelta | None:
+    return timedelta(seconds=seconds) if isinstance(seconds, int | float) else None

@@ -56,6 +56,7 @@ def claim(
         request = requests.get(connection, request_id)
         if request.status is Status.NOT_STARTED:
             request = change(
+                world,
                 connection,
                 estate,
                 request_id,
@@ -70,9 +71,9 @@ def claim(
 def databases(estate: Estate, request: Request) -> list[tuple[ServerName, DatabaseName]]:
     """The databases that carrying out `request` changes: one for a refresh, all that an upgrade migrates."""
     if request.kind in {Kind.REFRESH, Kind.UNDO}:
-        sites = (estate.site(request.site),)
+        sites = [estate.site(request.site)]
     else:
-        sites = estate.served_by(estate.webapp(request.site))
+        sites = list(estate.served_by(estate.webapp(request.site)))
     return [(site.server, site.database) for site in sites]
 
 
@@ -84,11 +85,12 @@ def _begin(world: World, connection: Connection, estate: Estate, request: Reques
         raise Busy(f"request {request.id} was moved and is not due yet")
     if request.start_by is not None and request.start_by < now:
         raise Busy(f"request {request.id} missed its start-by and waits for its next window")
-    paused = pauses.applying(connection, estate, request.site)
-    if paused:
-        raise Busy(f"request {request.id} waits: {paused[0].sentence}")
+    paused = pauses.applying(connection, estate, request.site, now)
+    if paused is not None:
+        raise Busy(f"request {request.id} waits: {paused.sentence}")
     run = RunId.of(request.id, request.attempt + 1)
     change(
+        world,
         connection,
         estate,
         request.id,

@@ -6,8 +6,11 @@ concludes, whoever is killed after it leaves nothing to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from infra.ledger import installed, lease, runs
-from policy.journal import EntryState, Finish
+from policy.durations import Phase
+from policy.journal import Entry, EntryState, Finish
 from policy.lifecycle import Actor, Event
 from policy.request import Kind, Request
 from tasks.change import change
@@ -46,6 +49,7 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
         report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)
         facts = {key: value for entry in journal for key, value in entry.facts.items()}
         request = change(
+            hold.world,
             connection,
             hold.estate,
             hold.request.id,
@@ -54,18 +58,22 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
             by=Actor.FRESHET,
             who=str(hold.run),
             reason=reason,
-            detail={"run": hold.run, "facts": facts, "cause": cause},
+            detail={
+                "run": hold.run,
+                "cause": cause,
+                "took_s": None if run is None else (now - run.started_at).total_seconds(),
+                "downtime_s": facts.get("offline_seconds"),
+            },
         )
         runs.end(connection, hold.run, stuck=finish is Finish.STUCK, report=report)
-        if finish is Finish.DONE:
-            runs.observe(
-                connection,
-                hold.run,
-                customer=hold.request.site.customer,
-                environment=hold.request.site.environment.value,
-                kind=hold.request.kind.value,
-                seconds={entry.step: entry.seconds for entry in journal if entry.seconds is not None},
-            )
+        runs.observe(
+            connection,
+            hold.run,
+            customer=hold.request.site.customer,
+            environment=hold.request.site.environment.value,
+            kind=hold.request.kind.value,
+            seconds=durations(journal, finish),
+        )
         if hold.request.kind is Kind.UPGRADE and hold.request.version is not None:
             application = hold.estate.webapp(hold.request.site).application
             release = hold.estate.release(application, hold.request.version)
@@ -77,3 +85,13 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
     display.say(f"{hold.request.id}: {request.status.value} ({finish.value})")
     display.report(f"report-{hold.run}", report)
     return request
+
+
+def durations(journal: Sequence[Entry], finish: Finish) -> dict[str, float]:
+    """What the planner learns: each step of a good run and their sum, or how long the put-back took."""
+    if finish is Finish.DONE:
+        steps = {entry.step: entry.seconds for entry in journal if entry.seconds is not None}
+        return {**steps, Phase.WORK.value: sum(steps.values())}
+    if finish is Finish.PUT_BACK:
+        return {Phase.PUT_BACK.value: sum(entry.undo_seconds or 0.0 for entry in journal)}
+    return {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 
 from infra.ansible import end_leftovers as end_processes
-
 from infra.postgres.backends import end_backends
 from infra.postgres.session import connect
 from policy.estate import DatabaseServer, Estate, Login

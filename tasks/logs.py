@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 
 from infra.redaction import protect_logs
-
 from tasks.world import World
 
 

@@ -1,4 +1,4 @@
-"""What people do to a request that exists: cancel, delete, defer, resume, ask, answer, move, retry, undo, clear.
+"""What people do to a request that exists: cancel it, move it, answer it, take it back, clear it.
 
 Invariant: rights first (`policy.submission.check_change`), then the lifecycle's table, then one transaction.
 """
@@ -25,7 +25,7 @@ from tasks.world import World
 
 
 def principal(world: World, as_email: str | None) -> Principal:
-    """Who acts at this command: the contact named by `--as` with its rights, else the engineer at the terminal.
+    """Who acts at this command: the contact named by `--as`, with its rights, else the engineer.
 
     Raises:
         Refused: the estate has no such contact.
@@ -61,7 +61,7 @@ def cancel(world: World, number: RequestId, as_email: str | None, reason: str) -
 
 def defer(world: World, number: RequestId, as_email: str | None, reason: str) -> Request:
     """Put a waiting request on hold."""
-    return _act(world, number, as_email, Action.DEFER, Event.DEFER, reason, {"scheduled_for": None})
+    return _act(world, number, as_email, Action.DEFER, Event.DEFER, reason, columns={"scheduled_for": None})
 
 
 def resume(world: World, number: RequestId, as_email: str | None) -> Request:
@@ -72,7 +72,13 @@ def resume(world: World, number: RequestId, as_email: str | None) -> Request:
 def ask(world: World, number: RequestId, question: str) -> Request:
     """Put a question to the customer; the request waits."""
     return _act(
-        world, number, None, Action.DEFER, Event.ASK, question, {"question": question, "scheduled_for": None}
+        world,
+        number,
+        None,
+        Action.DEFER,
+        Event.ASK,
+        question,
+        columns={"question": question, "scheduled_for": None},
     )
 
 
@@ -81,7 +87,7 @@ def answer(world: World, number: RequestId, as_email: str | None, text: str) -> 
     with world.ledger.transaction() as connection:
         live = runs.live(connection, number) is not None
     event = Event.CARRY_ON if live else Event.ANSWER
-    return _act(world, number, as_email, Action.ANSWER, event, f"Answered: {text}", {"answer": text})
+    return _act(world, number, as_email, Action.ANSWER, event, f"Answered: {text}", columns={"answer": text})
 
 
 def retry(world: World, number: RequestId, as_email: str | None) -> Request:
@@ -96,7 +102,7 @@ def retry(world: World, number: RequestId, as_email: str | None) -> Request:
         Action.RETRY,
         Event.RETRY,
         "",
-        {"scheduled_for": None, "start_by": None, "not_before": None},
+        columns={"scheduled_for": None, "start_by": None, "not_before": None},
         also=lambda connection, _: installed.acknowledge(connection, webapp=webapp),
     )
 
@@ -119,7 +125,9 @@ def reschedule(world: World, number: RequestId, as_email: str | None, at: str, r
     columns = {"not_before": times.not_before, "start_by": times.start_by, "scheduled_for": times.not_before}
     if request.status is Status.TO_BE_SCHEDULED:
         columns["scheduled_for"] = None
-    return _act(world, number, as_email, Action.MOVE, Event.MOVE, reason or "Moved on request.", columns)
+    return _act(
+        world, number, as_email, Action.MOVE, Event.MOVE, reason or "Moved on request.", columns=columns
+    )
 
 
 def delete(world: World, number: RequestId, as_email: str | None) -> None:
@@ -156,7 +164,7 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
         run = runs.last(connection, number)
         if run is None or run.ended_at is None or run.ended_at + estate.undo < now:
             raise Refused(
-                f"request: the undo period of {number} ({estate.undo.days} days) is over; ask for a new refresh"
+                f"request: the undo period of {number} ({estate.undo.days} days) is over; ask for a refresh"
             )
         made = requests.insert(
             connection,
@@ -173,7 +181,7 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
             undoes=number,
             note=reason,
         )
-        announce(connection, estate, made, at=now, who=who.email)
+        announce(world, connection, estate, made, at=now, who=who.email)
         return made
 
 
@@ -187,7 +195,9 @@ def clear(world: World, number: RequestId, reason: str, *, finished: bool) -> Re
         finished: the work was brought to its end by hand, instead of taken back.
     """
     event = Event.CONFIRM if finished else Event.CLEAR
-    return _act(world, number, None, Action.CLEAR, event, reason, {"scheduled_for": None}, also=runs.unlock)
+    return _act(
+        world, number, None, Action.CLEAR, event, reason, columns={"scheduled_for": None}, also=runs.unlock
+    )
 
 
 def _act(
@@ -197,8 +207,8 @@ def _act(
     action: Action,
     event: Event,
     reason: str,
-    columns: Mapping[str, object] | None = None,
     *,
+    columns: Mapping[str, object] | None = None,
     also: Callable[[Connection, RequestId], object] | None = None,
 ) -> Request:
     who = principal(world, as_email)
@@ -210,6 +220,7 @@ def _act(
         if also is not None:
             also(connection, number)
         return change(
+            world,
             connection,
             estate,
             number,

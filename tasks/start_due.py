@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from uuid import UUID
-
-import httpx
-from prefect.client.orchestration import get_client
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import Cancelled
 
 from infra.ledger import displays, pauses, requests, runs
 from infra.ledger.connection import Connection
 from infra.ledger.displays import Shown
-from policy.errors import Unavailable
 from policy.estate import Estate
 from policy.request import Request, Status
+from tasks.prefect_runs import has_ended, make_run, withdraw_run
 from tasks.world import World
 
 log = logging.getLogger("freshet.dispatch")
@@ -52,20 +45,17 @@ def start_due(world: World) -> int:
         ]
         orphans = _abandoned(connection, world.settings.lease_seconds)
         outdated = displays.outdated(connection)
-    try:
-        made = [
-            _announce(world, request, request.scheduled_for) for request, shown in waiting if shown is None
-        ]
-        made += [_announce(world, request, None) for request in orphans]
-        made += [
-            _announce(world, request, request.scheduled_for)
-            for request, shown in overdue
-            if _ended(shown.flow_run)
-        ]
-        for shown in outdated:
-            _withdraw(world, shown)
-    except (httpx.HTTPError, PrefectException, OSError) as error:
-        raise Unavailable(f"Prefect does not answer ({type(error).__name__})") from error
+    made = [_announce(world, request, request.scheduled_for) for request, shown in waiting if shown is None]
+    made += [_announce(world, request, None) for request in orphans]
+    made += [
+        _announce(world, request, request.scheduled_for)
+        for request, shown in overdue
+        if has_ended(shown.flow_run)
+    ]
+    for shown in outdated:
+        withdraw_run(shown.flow_run)
+        with world.ledger.transaction() as connection:
+            displays.withdraw(connection, shown)
     return len(made) + len(outdated)
 
 
@@ -77,7 +67,8 @@ def _to_announce(connection: Connection, estate: Estate, now: datetime) -> list[
     for request in requests.find(connection, statuses=[Status.SCHEDULED]):
         due = request.scheduled_for is not None and request.scheduled_for <= now
         if due and (
-            estate.webapp(request.site).key in busy or pauses.applying(connection, estate, request.site)
+            estate.webapp(request.site).key in busy
+            or pauses.applying(connection, estate, request.site, now) is not None
         ):
             continue
         made = shown.get(request.id)
@@ -106,40 +97,16 @@ def _announce(world: World, request: Request, at: datetime | None) -> Shown:
     flow = request.kind.value
     version = f" to {request.version}" if request.version else ""
     again = "" if at else " (resumed)"
-    made = run_deployment(
-        name=f"{flow}/{flow}",
+    flow_run = make_run(
+        f"{flow}/{flow}",
+        name=f"{request.id} {request.site} {flow}{version}{again}",
         parameters={"request": str(request.id)},
-        scheduled_time=at,
-        flow_run_name=f"{request.id} {request.site} {flow}{version}{again}",
-        timeout=0,
-        as_subflow=False,
-        idempotency_key=key,
+        at=at,
+        key=key,
         tags=[f"customer:{request.site.customer}", f"site:{request.site.environment.value}", flow],
     )
-    shown = Shown(request=request.id, key=key, flow_run=made.id, scheduled_for=at)
+    shown = Shown(request=request.id, key=key, flow_run=flow_run, scheduled_for=at)
     with world.ledger.transaction() as connection:
         displays.remember(connection, shown)
     log.info("%s has its Prefect run", request.id, extra={"action": "announce", "request": request.id})
     return shown
-
-
-def _ended(flow_run: UUID) -> bool:
-    """Whether the Prefect run made for an overdue request has ended without claiming it."""
-    with get_client(sync_client=True) as client:
-        try:
-            found = client.read_flow_run(flow_run)
-        except ObjectNotFound:
-            return True
-    return found.state is not None and found.state.is_final()
-
-
-def _withdraw(world: World, shown: Shown) -> None:
-    with get_client(sync_client=True) as client:
-        try:
-            client.set_flow_run_state(
-                shown.flow_run, Cancelled(message="The request was moved or withdrawn.")
-            )
-        except ObjectNotFound:
-            log.info("Prefect no longer knows the run of %s", shown.request, extra={"action": "withdraw"})
-    with world.ledger.transaction() as connection:
-        displays.withdraw(connection, shown)

@@ -59,7 +59,7 @@ def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
             known = _known(connection, wish.message_digest)
             if known is not None:
                 return Submitted(request=requests.get(connection, known), repeated=True)
-            return _write(connection, estate, wish, principal, now)
+            return _write(world, connection, estate, wish, principal, now)
     except psycopg.errors.UniqueViolation:
         # The same message through another consumer, at the same moment: that one's transaction has won.
         with world.ledger.transaction() as connection:
@@ -70,7 +70,7 @@ def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
 
 
 def _write(
-    connection: Connection, estate: Estate, wish: Wish, principal: Principal, now: datetime
+    world: World, connection: Connection, estate: Estate, wish: Wish, principal: Principal, now: datetime
 ) -> Submitted:
     findings = check_submission(estate, principal, wish, installed.versions(connection), now)
     if findings:
@@ -80,6 +80,7 @@ def _write(
     number = requests.next_number(connection)
     if older is not None:
         change(
+            world,
             connection,
             estate,
             older.id,
@@ -111,7 +112,7 @@ def _write(
             "insert into intake (digest, principal, request) values (%s, %s, %s)",
             (wish.message_digest, principal.email, number.number),
         )
-    announce(connection, estate, request, at=now, who=principal.email)
+    announce(world, connection, estate, request, at=now, who=principal.email)
     return Submitted(request=request, repeated=False, superseded=None if older is None else older.id)
 
 

@@ -1,7 +1,7 @@
 """Take in what the queue brings: each message becomes a request or a dead letter with its reason.
 
-Invariant: a message is deleted only after the ledger has committed, or after it was put aside; a ledger that is
-away leaves the messages where they are.
+Invariant: a message is deleted only after the ledger has committed, or after it was put aside; a ledger that
+is away leaves the messages where they are.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from infra.estate_file import load_estate
-
 from infra.clock import Clock, SystemClock
+from infra.estate_file import load_estate
 from infra.ledger.connection import Ledger
 from infra.secrets import SecretFiles
 from infra.settings import Settings, settings

@@ -6,34 +6,15 @@ Invariant: a pause holds back what has not begun; what has begun is brought to i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import policy.pause
 from infra.ledger.connection import Connection
 from policy.errors import Refused
 from policy.estate import Estate
 from policy.names import SiteId
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pause:
-    """One pause that holds now.
-
-    Attributes:
-        scope: `all`, `group:coastal`, `customer:lakeside` or `server:trial`.
-    """
-
-    scope: str
-    reason: str
-    by: str
-    at: datetime
-
-    @property
-    def sentence(self) -> str:
-        """What a waiting request says about it."""
-        what = "everything is" if self.scope == "all" else f"{self.scope.replace(':', ' ')} is"
-        return f"{what} paused ({self.reason})"
+from policy.pause import Pause, scopes_of
 
 
 def scope_of(estate: Estate, text: str) -> str:
@@ -79,11 +60,6 @@ def every(connection: Connection) -> list[Pause]:
     return found
 
 
-def applying(connection: Connection, estate: Estate, site: SiteId) -> list[Pause]:
-    """The pauses that hold `site` back."""
-    customer = estate.customer(site.customer)
-    scopes = {"all", f"customer:{customer.name}"}
-    if customer.group is not None:
-        scopes.add(f"group:{customer.group}")
-    scopes |= {f"server:{served.server}" for served in estate.served_by(estate.webapp(site))}
-    return [found for found in every(connection) if found.scope in scopes]
+def applying(connection: Connection, estate: Estate, site: SiteId, now: datetime) -> Pause | None:
+    """The pause that holds `site` back, if any."""
+    return policy.pause.applying(every(connection), scopes_of(estate, site), now)

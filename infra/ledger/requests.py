@@ -75,8 +75,8 @@ def insert(
     """
     try:
         row = connection.execute(
-            "insert into request (number, kind, customer, environment, webapp, version, refresh, asked_by, asked_at,"
-            " not_before, start_by, undoes, campaign, note)"
+            "insert into request (number, kind, customer, environment, webapp, version, refresh, asked_by,"
+            " asked_at, not_before, start_by, undoes, campaign, note)"
             " overriding system value"
             " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning *",
             (

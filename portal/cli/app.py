@@ -17,7 +17,7 @@ from portal.cli.sweep_command import sweep
 
 app = typer.Typer(
     name="freshet",
-    help="Refresh customers' databases from Production and upgrade their applications, from request to report.",
+    help="Refresh customers' databases from Production and upgrade their applications, start to report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,11 +12,12 @@ import typer
 from infra.ledger import requests
 from policy.errors import Refused
 from policy.local_time import parse_when
-from policy.names import CustomerName, EmailAddress, Environment, RequestId, SiteId, Version
+from policy.names import CustomerName, Environment, RequestId, SiteId, Version
 from policy.request import Kind, Outcome, Request, Status
 from policy.wish import Wish
 from portal.cli.output import STUCK, answers, console, say, show_json, show_table
 from tasks import manage
+from tasks.queue_view import place_of
 from tasks.submit import submit
 from tasks.view import detail, view
 from tasks.world import World, open_world
@@ -145,7 +146,7 @@ def show_command(number: Number, as_email: As = None, as_json: Json = False) -> 
     request = manage.visible(world, manage.principal(world, as_email), RequestId(number))
     with world.ledger.transaction() as connection:
         found = detail(connection, request.id)
-    found.update(manage.place_in_queue(world, request))
+    found.update(place_of(world, request.id))
     if as_json:
         show_json(found)
         return
@@ -281,7 +282,7 @@ def clear_command(
 
 
 def follow(world: World, number: RequestId, *, quiet: bool) -> Request:
-    """Wait until `number` has ended, with a line for each change; Ctrl-C stops the waiting, not the request."""
+    """Wait until `number` has ended, with a line for each change; Ctrl-C ends the waiting only."""
     told = 0
     while True:
         with world.ledger.transaction() as connection:

@@ -1,0 +1,1 @@
+"""The demonstration: three real requests on a real estate, watched from outside."""

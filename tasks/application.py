@@ -1,0 +1,143 @@
+"""A web application on its hosts, as its role needs to hear of it; every playbook of a run goes through here.
+
+Invariant: a role is told the target release only; what ran before it reads from the host. Secrets are told as
+paths of files.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from infra.ansible import StageResult, run_stages
+from infra.ansible_events import Outcome, TaskEvent
+from policy.errors import Unavailable
+from policy.estate import Release, Site, WebApp
+from policy.names import Environment, SecretName
+from tasks.step import Work
+
+TIMEOUT_S = 1800.0
+"""A stage that takes longer has failed; a migration of the largest customers takes minutes."""
+
+LEASE = timedelta(seconds=60)
+"""For how long a door keeps requests waiting when nobody tells it otherwise."""
+
+
+def served(work: Work) -> tuple[WebApp, tuple[Site, ...]]:
+    """The web application that the request is about, and the sites it serves, Production first."""
+    webapp = work.estate.webapp(work.request.site)
+    return webapp, work.estate.served_by(webapp)
+
+
+def stages(
+    work: Work,
+    *names: str,
+    release: Release,
+    only: Sequence[Environment] = (),
+    back_by: datetime | None = None,
+    check: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> StageResult:
+    """Carry out stages of the application's role on its hosts.
+
+    Args:
+        work: the run.
+        names: the stages, in order.
+        release: the target release; for a refresh the one that is installed.
+        only: the sites that it is about; all of the web application when empty.
+        back_by: when users are told to expect the site again.
+        check: only look what would change.
+        timeout_s: all of it may take so long.
+
+    Raises:
+        StepFailed: a task failed; the message is its own words.
+        Unavailable: a host was not reached.
+    """
+    webapp, _ = served(work)
+    work.prove()
+    return run_stages(
+        hosts=[work.estate.hosts[name] for name in webapp.hosts],
+        variables=variables(work, release=release, only=only, back_by=back_by),
+        stages=names,
+        run=work.run,
+        epoch=work.epoch,
+        scratch=work.scratch,
+        secrets=work.secrets,
+        timeout_s=timeout_s,
+        on_event=lambda event: _tell(work, event),
+        check=check,
+    )
+
+
+def variables(
+    work: Work, *, release: Release, only: Sequence[Environment], back_by: datetime | None
+) -> dict[str, object]:
+    """The variables of `docs/guide/applications.md`."""
+    webapp, sites = served(work)
+    customer = work.estate.customer(webapp.customer)
+    now = work.clock.now()
+    told: dict[str, object] = {
+        **webapp.variables,
+        "application": str(webapp.application),
+        "webapp_key": webapp.key,
+        "uv": _uv(),
+        "release": {
+            "version": str(release.version),
+            "lock": str((work.settings.estate.parent / release.lock).resolve()),
+            "sha256": release.sha256,
+        },
+        "sites": [_site(work, site) for site in sites],
+        "maintenance": {
+            "text": f"{customer.title} is being updated.",
+            "lease_until": (now + LEASE).isoformat(),
+        },
+    }
+    if back_by is not None:
+        local = back_by.astimezone(customer.zone)
+        told["maintenance"] = {
+            "text": f"{customer.title} is being updated to version {release.version}.",
+            "until_local": f"{local:%H:%M %Z}",
+            "until_utc": back_by.isoformat(),
+        }
+    if only:
+        told["only_sites"] = [environment.value for environment in only]
+    return told
+
+
+def _site(work: Work, site: Site) -> Mapping[str, object]:
+    server = work.estate.servers[site.server]
+    return {
+        "environment": site.id.environment.value,
+        "port": site.port,
+        "url": site.url,
+        "database": {
+            "host": server.host,
+            "port": server.port,
+            "name": str(site.database),
+            "user": server.owner.user,
+            "password_file": str(work.secrets.path(server.owner.secret).resolve()),
+        },
+        "admin_password_file": str(administrator_secret(work, site).resolve()),
+    }
+
+
+def administrator_secret(work: Work, site: Site) -> Path:
+    """The file with the password of the application's own administrator, for the signed-in checks."""
+    webapp = work.estate.webapp(site.id)
+    return work.secrets.path(SecretName(f"{webapp.application}-{site.id.customer}"))
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise Unavailable("uv is not installed beside this Python; run `make environment`")
+    return found
+
+
+def _tell(work: Work, event: TaskEvent) -> None:
+    if event.outcome is Outcome.STARTED:
+        work.say(f"{event.stage}: {event.task}")

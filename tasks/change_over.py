@@ -1,0 +1,40 @@
+"""Change over to the release: migrate every database, switch the code, start. Taken back whole or not at all.
+
+Invariant: databases are migrated Production first; when anything fails every one of them is restored from its
+snapshot by rename and the code is switched back, so that no site is left on a half-way state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.postgres import snapshot
+from tasks.application import served, stages
+from tasks.releases import target_release
+from tasks.server_session import server_session
+from tasks.step import Step, Work
+
+
+def _done(work: Work) -> bool:
+    return stages(work, "migrate", "switch", "start", release=target_release(work), check=True).changed == 0
+
+
+def _do(work: Work) -> Mapping[str, object]:
+    result = stages(work, "migrate", "switch", "start", release=target_release(work))
+    return {
+        "migrate_seconds": round(sum(task.seconds for task in result.tasks if task.stage == "migrate"), 2),
+        "start_seconds": round(sum(task.seconds for task in result.tasks if task.stage == "start"), 2),
+        "stage_seconds": result.seconds,
+    }
+
+
+def _undo(work: Work) -> None:
+    stages(work, "stop", "put_back", release=target_release(work))
+    for site in served(work)[1]:
+        with server_session(work, site) as session:
+            work.prove()
+            snapshot.restore(session, site.database, work.run)
+        work.mid()
+
+
+change_over = Step(name="change_over", title="Migrate, switch and start", done=_done, do=_do, undo=_undo)

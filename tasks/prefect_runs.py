@@ -1,0 +1,89 @@
+"""Prefect runs, as the dispatcher makes, looks at and withdraws them.
+
+Invariant: a failing Prefect is `Unavailable`; nothing that Prefect says decides what is done to a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Cancelled, Scheduled
+
+from policy.errors import Unavailable
+
+
+@contextmanager
+def _prefect() -> Iterator[SyncPrefectClient]:
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+        raise Unavailable(f"Prefect does not answer ({type(error).__name__})") from error
+
+
+def make_run(
+    deployment: str,
+    *,
+    name: str,
+    parameters: Mapping[str, str],
+    at: datetime | None,
+    key: str,
+    tags: Sequence[str] = (),
+) -> UUID:
+    """Make a run of `deployment` (named `flow/deployment`), scheduled for `at`, or for now.
+
+    Args:
+        deployment: which.
+        name: what an engineer reads in the list of runs.
+        parameters: of the flow.
+        at: when it starts, aware.
+        key: the same key gives the same run, however often it is asked for.
+        tags: for filters in Prefect's pages.
+
+    Raises:
+        Unavailable: Prefect does not answer, or does not know the deployment.
+    """
+    with _prefect() as client:
+        found = client.read_deployment_by_name(deployment)
+        made = client.create_flow_run_from_deployment(
+            found.id,
+            name=name,
+            parameters=dict(parameters),
+            state=Scheduled(scheduled_time=at or datetime.now(UTC)),
+            idempotency_key=key,
+            tags=list(tags),
+        )
+        return made.id
+
+
+def has_ended(flow_run: UUID) -> bool:
+    """Whether a Prefect run is over, or gone.
+
+    Raises:
+        Unavailable: Prefect does not answer.
+    """
+    with _prefect() as client:
+        try:
+            found = client.read_flow_run(flow_run)
+        except ObjectNotFound:
+            return True
+        return found.state is not None and found.state.is_final()
+
+
+def withdraw_run(flow_run: UUID) -> None:
+    """Cancel a Prefect run that has not begun.
+
+    Raises:
+        Unavailable: Prefect does not answer.
+    """
+    with _prefect() as client:
+        try:
+            client.set_flow_run_state(flow_run, Cancelled(message="The request was moved or withdrawn."))
+        except ObjectNotFound:
+            return  # Somebody deleted it: just as withdrawn.

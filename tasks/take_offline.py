@@ -1,0 +1,39 @@
+"""Take the web application offline: a page for its users, then the stop. Downtime begins here.
+
+Invariant: the page is lifted on every path: `reopen` lifts it after success, the undo of this step after a
+put-back, and whoever takes over a dead worker's run comes to one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from tasks.application import served, stages
+from tasks.check_health import wait_until_healthy
+from tasks.releases import installed_release, target_release
+from tasks.step import Step, Work
+
+EXPECTED = timedelta(minutes=5)
+"""What users are promised when this web application has no history yet."""
+
+
+def _done(_work: Work) -> bool:
+    return False  # Both stages are idempotent, and a second worker's page has a new promise to make.
+
+
+def _do(work: Work) -> Mapping[str, object]:
+    began = work.clock.now()
+    result = stages(work, "maintenance_on", "stop", release=target_release(work), back_by=began + EXPECTED)
+    return {"offline_since": began.isoformat(), "stage_seconds": result.seconds}
+
+
+def _undo(work: Work) -> None:
+    webapp, _ = served(work)
+    before = installed_release(work, webapp)
+    stages(work, "start", release=before)
+    wait_until_healthy(work, before)
+    stages(work, "maintenance_off", release=before)
+
+
+take_offline = Step(name="take_offline", title="Take the application offline", done=_done, do=_do, undo=_undo)
