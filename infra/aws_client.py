@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.settings import Settings
-from policy.errors import Unavailable
+from policy.errors import Refused, Unavailable
 
 _MAKING = threading.Lock()
 
@@ -58,19 +58,23 @@ def client(
 
 
 @contextmanager
-def calling(what: str) -> Iterator[None]:
+def calling(what: str, *, refusals: tuple[str, ...] = ()) -> Iterator[None]:
     """Name the failure of the AWS call in the block.
 
     Args:
         what: the service and the thing, for example "queue freshet-requests".
+        refusals: codes that no repetition of the same call can change.
 
     Raises:
         Unavailable: the call failed.
+        Refused: it failed with one of `refusals`.
     """
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
+        if code in refusals:
+            raise Refused(f"{what}: {error.operation_name} was answered with {code}; correct it") from error
         raise Unavailable(
             f"{what}: {error.operation_name} was answered with {code}; {_remedy(code)}"
         ) from error
