@@ -152,6 +152,7 @@ class Archive:
         try:
             return run(
                 self.programs / "pg_restore",
+                "--verbose",
                 "--no-owner",
                 "--no-tablespaces",
                 f"--use-list={chosen}",

@@ -47,7 +47,7 @@ SELECT n.nspname, c.relname
  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND pg_has_role(c.relowner, 'USAGE')
    AND (c.relkind IN ('p', 'm')
         OR c.relkind = 'r' AND (
-           NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = c.oid) AND c.reltuples < 0
+           c.reltuples < 0
            OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)
            OR EXISTS (SELECT FROM pg_statistic_ext x WHERE x.stxrelid = c.oid)))
 """

@@ -1,0 +1,68 @@
+"""Everything that pg_dump would bring arrives: the schema word for word, the rows digest for digest."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from infra.postgres.methods import CopyMethod
+from infra.postgres.stream import Stream
+from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
+from tests.integration.copies import TORTURE, Copies, admin, digests
+
+
+@pytest.fixture(scope="module")
+def copies(
+    live_cluster: Cluster, trial_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Copies]:
+    made = Copies(live_cluster, trial_cluster, tmp_path_factory.mktemp("copies"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def torture(copies: Copies) -> str:
+    """The torture database; other tests only read it."""
+    return copies.source(TORTURE.read_text(encoding="utf-8"))
+
+
+def schema_of(cluster: Cluster, database: str) -> list[str]:
+    """pg_dump's words, without those that differ from run to run."""
+    done = subprocess.run(
+        [bin_dir(PostgresVersion.V18) / "pg_dump", "--schema-only", "--no-statistics", cluster.dsn(database)],
+        capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    return [
+        line
+        for line in done.stdout.splitlines()
+        if not re.match(r"\\(un)?restrict |-- (Dumped|Started|Completed)", line)
+    ]
+
+
+def assert_same(copies: Copies, source: str, incoming: str) -> None:
+    before, after = schema_of(copies.live, source), schema_of(copies.trial, incoming)
+    assert not "\n".join(difflib.unified_diff(before, after, "source", "copy", lineterm="", n=2))
+    assert digests(copies.trial, incoming) == digests(copies.live, source)
+
+
+@pytest.mark.parametrize("method", [Stream()], ids=lambda method: method.name)
+def test_everything_arrives(copies: Copies, torture: str, method: CopyMethod) -> None:
+    untouched = digests(copies.live, torture)
+    job = copies.job(torture)
+    with admin(copies.trial, job.incoming) as connection:
+        connection.execute("CREATE EXTENSION vector")  # an owner may not; the server's people do
+    offer = method.offer(job)
+    assert offer.applies, offer.why
+    report = method.copy(job, copies.watch)
+    assert_same(copies, torture, job.incoming)
+    assert report.left_out == ("COMMENT EXTENSION vector: must be owner of extension vector",)
+    assert report.rows >= 300 + 3 + 900
+    assert digests(copies.live, torture) == untouched
+    assert not list(copies.scratch.iterdir()), "nothing is left behind in the run's folder"
