@@ -1,0 +1,211 @@
+"""Decides who starts when: first come, first served, within everything that is limited.
+
+Invariant: nobody is placed where a limit, a window, a freeze or a deadline would be broken, and nobody could
+start sooner without delaying somebody whose turn comes before. Turns: what runs already; then the dates that
+were announced and still hold, by date; then everybody else in the order in which they asked. An announced
+date that no longer holds (it passed, or its window, its freeze or a running work changed) gives up its place
+and stands where its request stood when it was asked.
+
+Equal queues give equal plans. `Planner.update` gives the same plan as planning anew, but looks again only at
+those whom a change can reach: whoever was kept waiting by what became free, and whoever stands behind what
+was taken.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from policy.board import Board
+from policy.names import RequestId
+from policy.openings import Range, minute, minutes
+from policy.pause import Pause, applying
+from policy.plan import Plan
+from policy.plan_entry import Entry
+from policy.plan_reasons import answer
+from policy.timeline import NO_TURN, Turn
+from policy.waiting import Queue
+
+GRACE = timedelta(hours=1)
+"""Under a pause without an end, whatever would start within this time has no date; later dates stand."""
+_ANEW_AFTER = timedelta(days=2)
+_BEHIND_RUNNING: Turn = (1, -1, 0, 0)
+_ANNOUNCED, _ASKED = 1, 2
+
+
+def plan(queue: Queue) -> Plan:
+    """The plan for `queue`."""
+    return Planner(queue).plan()
+
+
+class Planner:
+    """Keeps a plan up to date."""
+
+    def __init__(self, queue: Queue) -> None:
+        """Plan `queue`."""
+        self._begin(queue)
+
+    @property
+    def queue(self) -> Queue:
+        """What the plan was made from."""
+        return self._queue
+
+    def start(self, request: RequestId) -> int | None:
+        """The minute at which `request` is to start, or None when it has no place."""
+        return self._board.entries[request].start
+
+    def plan(self) -> Plan:
+        """The whole plan, each answer with its position and its reason."""
+        lines = self._board.lines()
+        return Plan(
+            made_at=self._queue.now,
+            answers={
+                waiting.id: answer(self._board, self._queue, self._board.entries[waiting.id], lines)
+                for waiting in self._queue.waiting
+            },
+        )
+
+    def update(self, queue: Queue) -> frozenset[RequestId]:
+        """Take `queue` in place of the last one; the requests whose start is another now, or that are new.
+
+        Share the `Calendars` between queues: a request with another calendar is another request.
+        """
+        before = {request: entry.start for request, entry in self._board.entries.items()}
+        if self._must_begin_anew(queue):
+            self._begin(queue)
+        else:
+            self._follow(queue)
+        return frozenset(
+            request
+            for request, entry in self._board.entries.items()
+            if request not in before or before[request] != entry.start
+        )
+
+    def _must_begin_anew(self, queue: Queue) -> bool:
+        old = self._queue
+        return (
+            queue.now < old.now
+            or queue.now - self._board.origin > _ANEW_AFTER
+            or bool(queue.pauses or old.pauses)
+            or queue.capacities != old.capacities
+            or not all(self._board.knows(waiting.uses) for waiting in queue.waiting)
+            or not all(self._board.knows(running.uses) for running in queue.running)
+        )
+
+    def _begin(self, queue: Queue) -> None:
+        self._queue = queue
+        self._now = minute(queue.now)
+        self._board = Board(queue)
+        for waiting in queue.waiting:
+            entry = self._board.entries[waiting.id] = Entry(waiting)
+            self._give_turn(entry)
+        for _, entry in sorted(self._board.by_turn.items()):
+            self._place(entry)
+
+    def _follow(self, queue: Queue) -> None:
+        old, self._queue = self._queue, queue
+        self._now = minute(queue.now)
+        board = self._board
+        staying = {waiting.id for waiting in queue.waiting}
+        for waiting in old.waiting:
+            if waiting.id not in staying:
+                board.forget(board.entries[waiting.id])
+                del board.entries[waiting.id]
+        touched = board.follow(queue)
+        for waiting in queue.waiting:
+            entry = board.entries.get(waiting.id)
+            if entry is None:
+                entry = board.entries[waiting.id] = Entry(waiting)
+            elif entry.waiting is not waiting and entry.waiting != waiting:
+                board.forget(entry)
+                entry = board.entries[waiting.id] = Entry(waiting)
+            elif self._is_stale(entry, touched):
+                board.forget(entry)
+            else:
+                continue
+            self._give_turn(entry)
+            if waiting.hold is None:
+                board.look_at(entry)
+        while (following := board.next_turn()) is not None:
+            self._place(following)
+
+    def _is_stale(self, entry: Entry, touched: set[str]) -> bool:
+        """Whether an unchanged `entry` has to be looked at because of the time or of what runs."""
+        if entry.waiting.hold is not None:
+            return False
+        if entry.start is None or entry.start < self._now or (entry.kept and entry.confirmed < self._now):
+            return True
+        if not touched or entry.waiting.confirmed is None:
+            return False
+        return any(use.resource in touched for use in entry.waiting.uses) and (
+            self._keeps_its_date(entry) != entry.kept
+        )
+
+    def _give_turn(self, entry: Entry) -> None:
+        waiting = entry.waiting
+        if waiting.hold is not None:
+            entry.turn, entry.kept = NO_TURN, False
+            return
+        entry.pause = applying(self._queue.pauses, waiting.scopes, self._queue.now)
+        entry.kept = self._keeps_its_date(entry)
+        confirmed = entry.confirmed if entry.kept else 0
+        asked = int(waiting.asked_at.timestamp())
+        entry.turn = (_ANNOUNCED if entry.kept else _ASKED, confirmed, asked, waiting.id.number)
+        entry.earliest = max(self._now, confirmed, entry.asked_for, _end_of_pause(entry.pause))
+        self._board.by_turn[entry.turn] = entry
+
+    def _keeps_its_date(self, entry: Entry) -> bool:
+        """Whether the announced date can be kept, as far as the request itself and what runs decide."""
+        at = entry.confirmed
+        if entry.waiting.confirmed is None or at < max(
+            self._now, entry.asked_for, _end_of_pause(entry.pause)
+        ):
+            return False
+        first = next(iter(self._board.ranges(entry, at)), None)
+        return first is not None and first.first == at and self._is_free(entry, at)
+
+    def _is_free(self, entry: Entry, at: int) -> bool:
+        """Whether what runs leaves `entry` room `at` that minute."""
+        return all(
+            self._board.timeline(use.resource).free_from(at, entry.length, use.amount, at, _BEHIND_RUNNING)
+            == at
+            for use in entry.waiting.uses
+        )
+
+    def _place(self, entry: Entry) -> None:
+        entry.earliest = max(entry.earliest, self._now)
+        blocked: dict[str, tuple[int, int]] = {}
+        found: int | None = None
+        for within in self._board.ranges(entry, entry.earliest):
+            found = self._in_range(entry, within, blocked)
+            if found is not None:
+                break
+        entry.paused = (
+            found is not None
+            and entry.pause is not None
+            and entry.pause.until is None
+            and found < self._now + minutes(GRACE)
+        )
+        self._board.move(entry, None if entry.paused else found, blocked)
+
+    def _in_range(self, entry: Entry, within: Range, blocked: dict[str, tuple[int, int]]) -> int | None:
+        """The first minute in `within` at which everything is free; `blocked` notes what was not."""
+        at, length, turn = within.first, entry.length, entry.turn
+        uses = [(self._board.timeline(use.resource), use) for use in entry.waiting.uses]
+        agreed, following = 0, 0
+        while agreed < len(uses):
+            timeline, use = uses[following]
+            free = timeline.free_from(at, length, use.amount, within.last, turn)
+            if free != at:
+                until = within.last + 1 if free is None else free
+                begun, ended = blocked.get(use.resource, (at, until))
+                blocked[use.resource] = (min(begun, at), max(ended, until))
+                if free is None:
+                    return None
+                at, agreed = free, 0
+            agreed += 1
+            following = (following + 1) % len(uses)
+        return at
+
+
+def _end_of_pause(pause: Pause | None) -> int:
+    return minute(pause.until) if pause is not None and pause.until is not None else 0
