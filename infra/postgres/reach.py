@@ -34,6 +34,9 @@ _SETTINGS = {
 }
 """How both ends of a COPY speak, whatever the role's or the database's own settings are."""
 
+LAZY = {"synchronous_commit": "off"}
+"""For the target; nothing is lost by it, a later commit that waits for the disk takes earlier ones along."""
+
 
 def settle(connection: psycopg.Connection, **more: str) -> None:
     """Give a session the settings under which data travel unchanged."""

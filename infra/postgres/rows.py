@@ -24,12 +24,9 @@ from infra.postgres.loads import TableLoad, ranges, whole
 from infra.postgres.methods import CopyJob
 from infra.postgres.pool import Piece, Pool
 from infra.postgres.progress import Meter, Progress, Watch
-from infra.postgres.reach import read_in, settle
+from infra.postgres.reach import LAZY, read_in, settle
 from infra.postgres.selection import Selection, TableName
 from infra.postgres.throttle import Governor
-
-LAZY = {"synchronous_commit": "off"}
-"""Nothing is lost by it: a later commit that waits for the disk brings all earlier ones with it."""
 
 _ANALYZE = sql.SQL("ANALYZE {}")
 

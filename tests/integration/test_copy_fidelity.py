@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.postgres.dump import Dump
 from infra.postgres.methods import CopyMethod
 from infra.postgres.stream import Stream
 from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
@@ -52,7 +53,7 @@ def assert_same(copies: Copies, source: str, incoming: str) -> None:
     assert digests(copies.trial, incoming) == digests(copies.live, source)
 
 
-@pytest.mark.parametrize("method", [Stream()], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [Stream(), Dump()], ids=lambda method: method.name)
 def test_everything_arrives(copies: Copies, torture: str, method: CopyMethod) -> None:
     untouched = digests(copies.live, torture)
     job = copies.job(torture)
