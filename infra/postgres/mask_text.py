@@ -10,6 +10,7 @@ The hash is SHA-256 over key, transformer and value: one a value, whatever is ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Literal
@@ -63,9 +64,8 @@ def uuid(text: Composable) -> Composed:
 
 def ip_address(text: Composable) -> Composed:
     """An address of 2001:db8::/32, the range set aside for documentation; 96 bits of the hash."""
-    return SQL("('2001:db8:' || regexp_replace(left({}, 24), '(.{{4}})(?=.)', '\\1:', 'g'))").format(
-        hashed(text, Mask.IP_ADDRESS)
-    )
+    groups = SQL(" || ':' || ").join(SQL("substr(n, {}, 4)").format(start) for start in range(1, 25, 4))
+    return _once(hashed(text, Mask.IP_ADDRESS), SQL("'2001:db8:' || {}").format(groups))
 
 
 def fixed(value: Composable, rule: MaskWith) -> Composed:
@@ -101,13 +101,18 @@ def _token(text: Composable, rule: MaskWith, length: int | None) -> Composable:
 
 
 def _pattern(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    # In to_char's language everything but the digits is quoted; the pattern's alphabet has no quote in it.
-    template = "FM" + "0".join(f'"{part}"' if part else "" for part in rule.like.split("#"))
-    return SQL("to_char({integer} % {size}, {template})").format(
-        integer=integer(text, rule.mask),
-        size=Literal(10 ** rule.like.count("#")),
-        template=Literal(template),
+    digits = SQL("lpad(({n} % {size})::text, {count}, '0')").format(
+        n=integer(text, rule.mask), size=Literal(10 ** rule.like.count("#")), count=rule.like.count("#")
     )
+    parts: list[Composable] = []
+    taken = 1
+    for run in re.findall(r"#+|[^#]+", rule.like):
+        if run.startswith("#"):
+            parts.append(SQL("substr(n, {}, {})").format(taken, len(run)))
+            taken += len(run)
+        else:
+            parts.append(Literal(run))
+    return _once(digits, SQL(" || ").join(parts))
 
 
 def _given_name(text: Composable, rule: MaskWith, _length: int | None) -> Composable:

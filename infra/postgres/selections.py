@@ -5,6 +5,7 @@ Invariant: there are selections only for a database that the policy covers wholl
 
 from __future__ import annotations
 
+from infra.postgres.catalog import LARGE_OBJECTS
 from infra.postgres.classify import classify
 from infra.postgres.mask_sql import column_expression
 from infra.postgres.row_filters import RowFilters
@@ -12,9 +13,6 @@ from infra.postgres.schema import Schema, Table
 from infra.postgres.selection import Selection, Selections, TableName
 from policy.errors import Refused
 from policy.protection import OWN_SCHEMA, Protection
-
-LARGE_OBJECTS = TableName("pg_catalog", "pg_largeobject")
-"""Large objects stand in the selections under this name: with `rows` they are all taken, otherwise none."""
 
 
 def selections(protection: Protection, schema: Schema) -> Selections:
