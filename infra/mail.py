@@ -132,7 +132,7 @@ class SmtpTransport:
         code, said = smtp.docmd("STARTTLS")
         if code != READY:
             raise smtplib.SMTPConnectError(code, said)
-        smtp.sock = self._context.wrap_socket(smtp.sock, server_hostname=self._host)
+        smtp.sock = self._context.wrap_socket(_open(smtp), server_hostname=self._host)
         # What was said in the clear may have been said by somebody else: it counts for nothing.
         smtp.file = None
         smtp.helo_resp = smtp.ehlo_resp = None
@@ -142,7 +142,7 @@ class SmtpTransport:
 
     def _answered(self, about: str, code: int, said: bytes | str) -> Refused | Unavailable:
         text = f"{self._where}: refused {about} with {code} {_shown(said)}"
-        # 5.7.x is about rights: relaying, signing in, reputation. Those are mended, and the message goes then.
+        # 5.7.x is about rights: relaying, signing in, reputation. Those get mended, and the message goes.
         if code in PERMANENT and code not in RIGHTS and " 5.7." not in f" {_shown(said)}":
             return Refused(f"{text}; correct the address or the message")
         return Unavailable(f"{text}; it is tried again")
@@ -175,6 +175,12 @@ def recipient_of(message: EmailMessage) -> str:
     """The one address that `message` goes to."""
     (address,) = message["To"].addresses
     return f"{address.username}@{address.domain}"
+
+
+def _open(smtp: smtplib.SMTP) -> socket.socket:
+    if smtp.sock is None:
+        raise smtplib.SMTPServerDisconnected("closed before the handshake")
+    return smtp.sock
 
 
 def _on_this_machine(host: str) -> bool:
