@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from tasks.bring_online import bring_online
 from tasks.check_refresh import check_refresh
 from tasks.copy_masked import copy_masked
 from tasks.create_incoming import create_incoming
@@ -14,16 +13,18 @@ from tasks.preserve import preserve
 from tasks.swap import swap
 from tasks.verify_incoming import verify_incoming
 
+from tasks.check_health import check_health
 from tasks.check_may_start import check_may_start
+from tasks.hold_requests import hold_requests
+from tasks.reopen import reopen
 from tasks.run_request import run_request
-from tasks.take_offline import take_offline
 
 
 @flow(name="refresh", persist_result=False)
 def refresh(request: str) -> State[None]:
     """Build the copy aside, masked on the way; prove it; swap it in; put everything back when anything fails.
 
-    The target serves its users until `take_offline`; Production is only read and never stops.
+    The target serves its users until `hold_requests`; Production is only read and never stops.
 
     Args:
         request: the request's number, such as R42; it must be Scheduled and due, or abandoned by its worker.
@@ -38,7 +39,8 @@ def refresh(request: str) -> State[None]:
         preserve,
         migrate_incoming,
         verify_incoming,
-        take_offline,
+        hold_requests,
         swap,
-        bring_online,
+        reopen,
+        check_health,
     )

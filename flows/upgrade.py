@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from tasks.bring_online import bring_online
-from tasks.migrate import migrate
-from tasks.switch_release import switch_release
 
+from tasks.change_over import change_over
+from tasks.check_health import check_health
 from tasks.check_may_start import check_may_start
 from tasks.check_upgrade import check_upgrade
+from tasks.reopen import reopen
 from tasks.run_request import run_request
 from tasks.stage_release import stage_release
 from tasks.take_offline import take_offline
@@ -18,9 +18,9 @@ from tasks.take_snapshot import take_snapshot
 
 @flow(name="upgrade", persist_result=False)
 def upgrade(request: str) -> State[None]:
-    """Stage, take offline, snapshot, switch, migrate, check; put code and databases back if anything fails.
+    """Stage, take offline, snapshot, change over, check; put code and databases back if anything fails.
 
-    Downtime runs from `take_offline` to the end of `bring_online`; no write is lost, because the snapshots
+    Downtime runs from `take_offline` to `reopen`; no write is lost, because the snapshots
     are taken after the stop.
 
     Args:
@@ -33,7 +33,7 @@ def upgrade(request: str) -> State[None]:
         stage_release,
         take_offline,
         take_snapshot,
-        switch_release,
-        migrate,
-        bring_online,
+        change_over,
+        check_health,
+        reopen,
     )

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from infra.ansible import StageResult, run_stages
 from infra.ansible_events import Outcome, TaskEvent
+from infra.secrets import SecretFiles
+from infra.settings import Settings
 from policy.errors import Unavailable
-from policy.estate import Release, Site, WebApp
+from policy.estate import Estate, Release, Site, WebApp
 from policy.names import Environment, SecretName
 from tasks.step import Work
 
@@ -58,9 +60,14 @@ def stages(
     """
     webapp, _ = served(work)
     work.prove()
+    told = variables(
+        work.estate, work.settings, work.secrets, webapp, release=release, only=only, now=work.clock.now()
+    )
+    if back_by is not None:
+        told["maintenance"] = _page(work.estate, webapp, release, back_by)
     return run_stages(
         hosts=[work.estate.hosts[name] for name in webapp.hosts],
-        variables=variables(work, release=release, only=only, back_by=back_by),
+        variables=told,
         stages=names,
         run=work.run,
         epoch=work.epoch,
@@ -73,12 +80,16 @@ def stages(
 
 
 def variables(
-    work: Work, *, release: Release, only: Sequence[Environment], back_by: datetime | None
+    estate: Estate,
+    settings: Settings,
+    secrets: SecretFiles,
+    webapp: WebApp,
+    *,
+    release: Release,
+    now: datetime,
+    only: Sequence[Environment] = (),
 ) -> dict[str, object]:
-    """The variables of `docs/guide/applications.md`."""
-    webapp, sites = served(work)
-    customer = work.estate.customer(webapp.customer)
-    now = work.clock.now()
+    """The variables of `docs/guide/applications.md` for one web application."""
     told: dict[str, object] = {
         **webapp.variables,
         "application": str(webapp.application),
@@ -86,29 +97,31 @@ def variables(
         "uv": _uv(),
         "release": {
             "version": str(release.version),
-            "lock": str((work.settings.estate.parent / release.lock).resolve()),
+            "lock": str((settings.estate.parent / release.lock).resolve()),
             "sha256": release.sha256,
         },
-        "sites": [_site(work, site) for site in sites],
+        "sites": [_site(estate, secrets, site) for site in estate.served_by(webapp)],
         "maintenance": {
-            "text": f"{customer.title} is being updated.",
+            "text": f"{estate.customer(webapp.customer).title} is being updated.",
             "lease_until": (now + LEASE).isoformat(),
         },
     }
-    if back_by is not None:
-        local = back_by.astimezone(customer.zone)
-        told["maintenance"] = {
-            "text": f"{customer.title} is being updated to version {release.version}.",
-            "until_local": f"{local:%H:%M %Z}",
-            "until_utc": back_by.isoformat(),
-        }
     if only:
         told["only_sites"] = [environment.value for environment in only]
     return told
 
 
-def _site(work: Work, site: Site) -> Mapping[str, object]:
-    server = work.estate.servers[site.server]
+def _page(estate: Estate, webapp: WebApp, release: Release, back_by: datetime) -> Mapping[str, str]:
+    customer = estate.customer(webapp.customer)
+    return {
+        "text": f"{customer.title} is being updated to version {release.version}.",
+        "until_local": f"{back_by.astimezone(customer.zone):%H:%M %Z}",
+        "until_utc": back_by.isoformat(),
+    }
+
+
+def _site(estate: Estate, secrets: SecretFiles, site: Site) -> Mapping[str, object]:
+    server = estate.servers[site.server]
     return {
         "environment": site.id.environment.value,
         "port": site.port,
@@ -118,16 +131,16 @@ def _site(work: Work, site: Site) -> Mapping[str, object]:
             "port": server.port,
             "name": str(site.database),
             "user": server.owner.user,
-            "password_file": str(work.secrets.path(server.owner.secret).resolve()),
+            "password_file": str(secrets.path(server.owner.secret).resolve()),
         },
-        "admin_password_file": str(administrator_secret(work, site).resolve()),
+        "admin_password_file": str(secrets.path(administrator_secret(estate, site)).resolve()),
     }
 
 
-def administrator_secret(work: Work, site: Site) -> Path:
-    """The file with the password of the application's own administrator, for the signed-in checks."""
-    webapp = work.estate.webapp(site.id)
-    return work.secrets.path(SecretName(f"{webapp.application}-{site.id.customer}"))
+def administrator_secret(estate: Estate, site: Site) -> SecretName:
+    """The secret with the password of the application's own administrator, for the signed-in checks."""
+    webapp = estate.webapp(site.id)
+    return SecretName(f"{webapp.application}-{site.id.customer}")
 
 
 def _uv() -> str:

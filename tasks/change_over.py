@@ -33,7 +33,7 @@ def _undo(work: Work) -> None:
     for site in served(work)[1]:
         with server_session(work, site) as session:
             work.prove()
-            snapshot.restore(session, site.database, work.run)
+            snapshot.restore(session, site.database, work.run, at=work.clock.now())
         work.mid()
 
 

@@ -13,7 +13,6 @@ from infra.checks import Baseline, CheckResult, Subject, healthy, load_checks, r
 from infra.postgres.session import connect
 from policy.errors import StepFailed
 from policy.estate import Release, Site
-from policy.names import SecretName
 from policy.request import Kind
 from tasks.application import administrator_secret, served
 from tasks.releases import target_release
@@ -75,11 +74,10 @@ def wait_until_healthy(
 def _subject(work: Work, site: Site) -> Subject:
     server = work.estate.servers[site.server]
     webapp = work.estate.webapp(site.id)
-    secret = administrator_secret(work, site)
     return Subject(
         url=site.url,
         connect=lambda: connect(server, site.database, server.owner, work.secrets, run=work.run),
-        password=work.secrets.read(SecretName(secret.name)),
+        password=work.secrets.read(administrator_secret(work.estate, site)),
         webapp_key=webapp.key,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from infra.ledger import installed
 from infra.ledger.connection import Ledger
 from infra.postgres import snapshot
+from infra.postgres.incoming import exists
 from policy.errors import Refused, StepFailed, Unavailable
 from tasks.application import served, stages
 from tasks.check_health import baselines, wait_until_healthy
@@ -41,7 +42,7 @@ def _do(work: Work) -> Mapping[str, object]:
     for site in sites:
         try:
             with server_session(work, site) as session:
-                if not snapshot.exists(session, site.database):
+                if not exists(session, site.database):
                     findings.append(f"database: '{site.database}' of {site.id} does not exist")
                     continue
                 sizes[site.database] = snapshot.size(session, site.database)

@@ -10,17 +10,15 @@ import time
 from collections.abc import Mapping
 
 from infra.postgres import snapshot
-from policy.names import snapshot_name
 from tasks.application import served
 from tasks.server_session import server_session
 from tasks.step import Step, Work
 
 
 def _done(work: Work) -> bool:
-    # A copy that was cut off is never found under its name: PostgreSQL removes it with its transaction.
     for site in served(work)[1]:
         with server_session(work, site) as session:
-            if not snapshot.exists(session, snapshot_name(site.database, work.run)):
+            if not snapshot.is_taken(session, site.database, work.run):
                 return False
     return True
 
@@ -30,10 +28,10 @@ def _do(work: Work) -> Mapping[str, object]:
     began = time.monotonic()
     for site in served(work)[1]:
         with server_session(work, site) as session:
-            if snapshot.exists(session, snapshot_name(site.database, work.run)):
+            if snapshot.is_taken(session, site.database, work.run):
                 continue
             work.prove()
-            sizes[site.database] = snapshot.take(session, site.database, work.run)
+            sizes[site.database] = snapshot.take(session, site.database, work.run, at=work.clock.now())
         work.mid()
     return {"snapshot_bytes": sizes, "snapshot_seconds": round(time.monotonic() - began, 3)}
 

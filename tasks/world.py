@@ -15,7 +15,7 @@ from infra.settings import Settings, settings
 from policy.estate import Estate
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class World:
     """The settings of this process and what they lead to."""
 

@@ -1,106 +1,130 @@
 """Snapshots of a database: what a put-back restores.
 
-Invariant: a snapshot's name says which run took it, it is proven readable before anything is changed, and it is
-renamed into place when it is restored, so that restoring costs no copying and cannot fail half-way.
+Invariant: a snapshot is complete exactly when it carries its tag; it is proven readable before anything is
+changed, wears what the database wears, and is renamed into place when it is restored, so that restoring
+copies nothing and cannot fail half-way.
 """
 
 from __future__ import annotations
 
-import psycopg
-from psycopg.sql import SQL, Identifier
+from datetime import datetime
+from typing import Any
 
+import psycopg
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from infra.postgres.dress import dress_statements, read_dress
+from infra.postgres.incoming import drop_made, exists
+from infra.postgres.tag import Standing, Tag, read_tag, tag_statement
 from policy.errors import NeedsHuman, StepFailed
 from policy.names import DatabaseName, RunId, failed_name, snapshot_name
 
-Admin = psycopg.Connection[tuple[object, ...]]
+Admin = psycopg.Connection[Any]
 
-
-def exists(admin: Admin, database: str) -> bool:
-    """Whether `database` exists on the server."""
-    return admin.execute("select 1 from pg_database where datname = %s", (database,)).fetchone() is not None
+SMALLEST_SHARE = 0.9
+"""A copy much smaller than its original is not one; free space inside files makes small differences."""
 
 
 def size(admin: Admin, database: str) -> int:
     """The size of `database` in bytes."""
-    row = admin.execute("select pg_database_size(%s::name)", (database,)).fetchone()
-    return 0 if row is None else int(str(row[0]))
+    row = admin.execute("SELECT pg_database_size(%s::name)", [database]).fetchone()
+    return 0 if row is None else int(row[0])
 
 
-def take(admin: Admin, database: DatabaseName, run: RunId) -> int:
+def is_taken(admin: Admin, database: DatabaseName, run: RunId) -> bool:
+    """Whether `run` has a complete snapshot of `database`."""
+    tag = read_tag(admin, snapshot_name(database, run))
+    return tag is not None and tag.standing is Standing.SNAPSHOT and tag.run == run
+
+
+def take(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -> int:
     """Copy `database` on its own server, closed to everybody, and prove the copy readable.
-
-    The database must have no sessions: the application is stopped before.
 
     Args:
         admin: an autocommit session in another database of the server, as the databases' owner.
-        database: what is copied.
-        run: for whom.
+        database: what is copied; its application is stopped, what sessions are left are ended.
+        run: for whom; an incomplete snapshot of it is made anew.
+        at: the present instant.
 
     Returns:
         The snapshot's size in bytes.
 
     Raises:
-        StepFailed: a session keeps the database busy, or the copy differs in size.
+        StepFailed: a session keeps the database busy, or the copy is not one.
     """
     name = snapshot_name(database, run)
+    drop_made(admin, name, run)
     end_sessions(admin, database)
     try:
         admin.execute(
-            SQL("create database {} template {} strategy file_copy allow_connections false").format(
+            SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy ALLOW_CONNECTIONS false").format(
                 Identifier(name), Identifier(database)
             )
         )
     except psycopg.errors.ObjectInUse as error:
-        raise StepFailed(f"database '{database}': a session keeps it busy, so no snapshot can be taken") from error
+        raise StepFailed(
+            f"database '{database}': a session keeps it busy, so no snapshot can be taken"
+        ) from error
     original, copy = size(admin, database), size(admin, name)
-    if copy < original * 0.9:
+    if copy < original * SMALLEST_SHARE:
         raise StepFailed(f"database '{database}': its snapshot has {copy} bytes instead of {original}")
+    dress = read_dress(admin, database)
+    tag = Tag(standing=Standing.SNAPSHOT, database=database, run=run, at=at, comment=dress.comment)
+    _together(admin, [*dress_statements(name, dress), tag_statement(name, tag)])
     return copy
 
 
-def restore(admin: Admin, database: DatabaseName, run: RunId) -> bool:
+def restore(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -> bool:
     """Put the snapshot of `run` in the database's place; what the run made of it is kept as evidence.
 
     Returns:
-        False when there is no snapshot and nothing was taken away: the database is as it was.
+        False when there is no complete snapshot: nothing was changed before it was taken, so nothing is
+        restored.
 
     Raises:
         NeedsHuman: neither the database nor its snapshot is there.
     """
     snapshot, failed = snapshot_name(database, run), failed_name(database, run)
-    if not exists(admin, snapshot):
+    tag = read_tag(admin, snapshot)
+    if tag is None:
         if exists(admin, database):
             return False
         raise NeedsHuman(
-            f"database '{database}' is gone and so is its snapshot '{snapshot}'; look for '{failed}' on the server"
+            f"database '{database}' is gone and so is its snapshot '{snapshot}'; look for '{failed}'"
         )
     end_sessions(admin, database)
-    with admin.transaction():
-        if exists(admin, database):
-            admin.execute(SQL("alter database {} rename to {}").format(Identifier(database), Identifier(failed)))
-        admin.execute(SQL("alter database {} rename to {}").format(Identifier(snapshot), Identifier(database)))
-    admin.execute(SQL("alter database {} allow_connections true").format(Identifier(database)))
+    statements: list[Composed] = []
+    if exists(admin, database):
+        statements += [
+            SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(database), Identifier(failed)),
+            SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(failed)),
+            tag_statement(failed, Tag(standing=Standing.FAILED, database=database, run=run, at=at)),
+        ]
+    statements += [
+        SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(snapshot), Identifier(database)),
+        SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(database)),
+        SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(database), Literal(tag.comment)),
+    ]
+    _together(admin, statements)
     return True
 
 
 def drop(admin: Admin, database: DatabaseName, run: RunId) -> bool:
     """Drop the snapshot of `run`; False when there is none."""
-    return drop_database(admin, snapshot_name(database, run))
-
-
-def drop_database(admin: Admin, name: str) -> bool:
-    """Drop a database that nobody is meant to use, sessions included; False when there is none."""
-    if not exists(admin, name):
-        return False
-    admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
-    return True
+    return drop_made(admin, snapshot_name(database, run), run)
 
 
 def end_sessions(admin: Admin, database: str) -> int:
     """End every session in `database` and wait for each; returns how many there were."""
     row = admin.execute(
-        "select count(*) filter (where pg_terminate_backend(pid, 5000)) from pg_stat_activity"
-        " where datname = %s and pid <> pg_backend_pid() and backend_type = 'client backend'",
-        (database,),
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        [database],
     ).fetchone()
-    return 0 if row is None else int(str(row[0]))
+    return 0 if row is None else int(row[0])
+
+
+def _together(admin: Admin, statements: list[Composed]) -> None:
+    with admin.transaction():
+        for statement in statements:
+            admin.execute(statement)

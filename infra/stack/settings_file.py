@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from infra.stack.layout import Layout
+from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import Ports
 
 LEDGER_PASSFILE = "pgpass-ledger"
@@ -27,6 +27,7 @@ BUCKET = "freshet-evidence"
 def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
     """The settings of every process that works with this stack."""
     return {
+        "FRESHET_HOME": str(PROJECT),
         "FRESHET_STATE_DIR": str(layout.state),
         "FRESHET_ESTATE": os.environ.get("FRESHET_ESTATE") or str(layout.estate),
         "FRESHET_SECRETS_DIR": str(layout.secrets),

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 from infra.ledger.migrate import migrate
@@ -32,8 +31,8 @@ from infra.stack.supervisor_service import SupervisorService
 from policy.errors import Refused, Unavailable
 
 Tell = Callable[[str], None]
-DEPLOYMENTS_MODULE = "flows.deploy"
-"""Run as a program once Prefect serves and before its worker starts, if the module exists."""
+REGISTER = ("-m", "prefect", "--no-prompt", "deploy", "--all")
+"""Registers what `prefect.yaml` declares, once Prefect serves and before its worker starts."""
 
 
 class Stack:
@@ -211,12 +210,10 @@ class Stack:
             self._tell(f"  {self.layout.estate} was edited by hand and is left as it is")
 
     def _deploy(self) -> None:
-        if find_spec(DEPLOYMENTS_MODULE) is None:
-            return
         began = time.monotonic()
         try:
             done = subprocess.run(
-                [sys.executable, "-m", DEPLOYMENTS_MODULE],
+                [sys.executable, *REGISTER],
                 capture_output=True,
                 text=True,
                 check=False,
