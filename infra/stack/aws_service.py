@@ -23,7 +23,7 @@ from infra.stack.service import wait_until_well
 from policy.errors import Unavailable
 
 RECEIVES_BEFORE_DEAD = 3
-_CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
+_CONFIG = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
 
 class AwsService:

@@ -132,7 +132,7 @@ class ClusterService:
 
 def cluster_services(layout: Layout, ports: Ports, secrets: SecretFiles) -> tuple[ClusterService, ...]:
     """The three clusters of the stack."""
-    cloning = {"file_copy_method": "clone"} if can_clone(layout.clusters) else {}
+    cloning = {"file_copy_method": "clone"} if layout.clusters.is_dir() and can_clone(layout.clusters) else {}
     # Prefect's migrations ask for pg_trgm, which the wheel does not bring; a real one is found first.
     prefect_needs = {"extension_control_path": f"$system:{_STAND_IN}"}
 

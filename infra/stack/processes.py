@@ -64,6 +64,8 @@ def end(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
             # psutil compares the start time first, so a recycled id raises NoSuchProcess.
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(sign)
+                # A frozen process ends only once it may go on.
+                process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + wait_s
         while (left := _alive(left)) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,0 +1,225 @@
+"""The whole embedded stack, Prefect included: started, used, looked at and stopped through the command."""
+
+from __future__ import annotations
+
+import base64
+import json
+import smtplib
+import urllib.parse
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import typer
+from psycopg import sql
+from typer.testing import CliRunner, Result
+
+from infra.aws_client import client
+from infra.secrets import SecretFiles
+from infra.settings import Settings
+from infra.stack import settings_file
+from infra.stack.processes import carrying
+from policy.names import SecretName
+from portal.cli import stack_commands
+from portal.cli.estate_commands import estate_app
+from tests.ports import free_base
+
+app = typer.Typer()
+stack_commands.register(app)
+app.add_typer(estate_app, name="estate")
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running stack's state directory; every command of this module works on it."""
+    folder = tmp_path_factory.mktemp("whole") / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRESHET_STATE_DIR", str(folder))
+        patch.delenv("FRESHET_ESTATE", raising=False)
+        answer = run("up", "--port-base", str(free_base()))
+        try:
+            assert answer.exit_code == 0, answer.output
+            yield folder
+        finally:
+            answer = run("down")
+        assert answer.exit_code == 0, answer.output
+        assert carrying(folder) == []
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def settings(state: Path) -> Settings:
+    return Settings(_env_file=state / "settings.env")
+
+
+def login(
+    state: Path, settings: Settings, *, server: str, user: str, secret: str, database: str
+) -> psycopg.Connection:
+    ports = json.loads((state / "ports.json").read_text())
+    password = SecretFiles(settings.secrets_dir).read(SecretName(secret)).get_secret_value()
+    return psycopg.connect(
+        host="127.0.0.1", port=ports[server], user=user, password=password, dbname=database, autocommit=True
+    )
+
+
+def test_doctor_finds_nothing_missing(state: Path) -> None:
+    answer = run("doctor", "--json")
+    found = {entry["subject"]: entry for entry in json.loads(answer.stdout)}
+    assert answer.exit_code == 0, answer.stdout
+    assert {
+        "control",
+        "live",
+        "trial",
+        "aws",
+        "mail",
+        "supervisor",
+        "prefect-server",
+        "prefect-worker",
+    } <= set(found)
+    assert found["ledger"]["said"].endswith("migrations applied")
+    assert found["estate"]["said"].endswith("2 customers")
+
+
+def test_a_second_up_leaves_every_process_as_it_is(state: Path) -> None:
+    before = {process.pid for process in carrying(state)}
+    answer = run("up")
+    assert answer.exit_code == 0, answer.output
+    assert answer.output.count("runs already") == 8
+    assert before <= {process.pid for process in carrying(state)}
+    refused = run("up", "--port-base", str(free_base()))
+    assert refused.exit_code == 2
+    assert "run `freshet down` first" in refused.stderr
+
+
+def test_prefect_keeps_its_state_in_postgresql(state: Path, settings: Settings) -> None:
+    pools = httpx.post(f"{settings.prefect_api}/work_pools/filter", json={}, timeout=10).json()
+    assert [pool["type"] for pool in pools if pool["name"] == "freshet"] == ["process"]
+    with login(
+        state, settings, server="control", user="prefect", secret="prefect", database="prefect"
+    ) as connection:
+        assert connection.execute("SELECT name FROM work_pool WHERE name = 'freshet'").fetchone() == (
+            "freshet",
+        )
+    assert not list((state / "prefect").rglob("*.db"))
+
+
+def test_each_role_can_do_its_work_and_no_more(state: Path, settings: Settings) -> None:
+    name = sql.Identifier("stack_test_production")
+    with login(
+        state, settings, server="live", user="live_owner", secret="live-owner", database="postgres"
+    ) as owner:
+        owner.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    production = {"server": "live", "database": "stack_test_production"}
+    with login(state, settings, user="live_owner", secret="live-owner", **production) as owner:
+        owner.execute("CREATE TABLE pupil (name text); INSERT INTO pupil VALUES ('one')")
+    with login(state, settings, user="live_reader", secret="live-reader", **production) as reader:
+        assert reader.execute("SELECT name FROM pupil").fetchone() == ("one",)
+        reader.execute("SET default_transaction_read_only = off")
+        for forbidden in ("DELETE FROM pupil", "CREATE TABLE mine (x int)", "DROP TABLE pupil"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(forbidden.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("ALTER DATABASE stack_test_production RENAME TO gone")
+    with (
+        login(state, settings, user="live_owner", secret="live-owner", **production) as idle,
+        login(
+            state, settings, server="live", user="live_owner", secret="live-owner", database="postgres"
+        ) as owner,
+    ):
+        pid = idle.info.backend_pid
+        assert owner.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
+        owner.execute(sql.SQL("DROP DATABASE {}").format(name))
+    for server, user in (("live", "live_reader"), ("trial", "trial_owner"), ("control", "freshet")):
+        secret = {"live_reader": "live-reader", "trial_owner": "trial-owner", "freshet": "ledger"}[user]
+        database = "freshet" if user == "freshet" else "postgres"
+        with login(state, settings, server=server, user=user, secret=secret, database=database) as connection:
+            row = connection.execute(
+                "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = %s", [user]
+            )
+            assert row.fetchone() == (False, False)
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        login(state, settings, server="control", user="prefect", secret="prefect", database="freshet")
+
+
+def test_the_ledger_is_reached_without_a_password_in_sight(settings: Settings) -> None:
+    with psycopg.connect(f"{settings.ledger} passfile={settings.ledger_passfile}") as connection:
+        assert connection.execute("SELECT count(*) > 0 FROM migration").fetchone() == (True,)
+
+
+def test_queues_and_topic_are_wired(settings: Settings) -> None:
+    sqs, sns = client("sqs", settings), client("sns", settings)
+    url = sqs.get_queue_url(QueueName=settings.queue)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]
+    assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] == 3
+    topics = [t["TopicArn"] for t in sns.list_topics()["Topics"]]
+    topic = next(arn for arn in topics if arn.endswith(f":{settings.status_topic}"))
+    sns.publish(TopicArn=topic, Message="something changed")
+    log = sqs.get_queue_url(QueueName=settings_file.STATUS_LOG_QUEUE)["QueueUrl"]
+    received = sqs.receive_message(QueueUrl=log, WaitTimeSeconds=5)["Messages"]
+    assert [message["Body"] for message in received] == ["something changed"]
+
+
+def test_mail_is_caught_and_can_be_read(state: Path, settings: Settings) -> None:
+    message = EmailMessage()
+    message["From"] = "updates@hosting.example.org"
+    message["To"] = "dana.brooks@lakeside.example.org"
+    message["Subject"] = "Scheduled: Größe 5"
+    message.set_content("Your update begins at 04:00.\n")
+    message.add_attachment(b"BEGIN:VCALENDAR", maintype="text", subtype="calendar", filename="update.ics")
+    host, _, port = settings.smtp.partition(":")
+    with smtplib.SMTP(host, int(port), timeout=10) as server:
+        server.send_message(
+            message, to_addrs=["dana.brooks@lakeside.example.org", "blind@lakeside.example.org"]
+        )
+    listed = json.loads(run("mail", "--json").stdout)
+    assert [mail["subject"] for mail in listed] == ["Scheduled: Größe 5"]
+    assert listed[0]["to"] == ["dana.brooks@lakeside.example.org", "blind@lakeside.example.org"]
+    assert listed[0]["attachments"] == ["update.ics"]
+    assert "begins at 04:00" in run("mail", "1").stdout
+    assert run("mail", "9").exit_code == 2
+    assert json.loads(run("mail", "--json", "--to", "nobody@example.org").stdout) == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (state / "mail").iterdir())
+
+
+def test_no_secret_outside_its_file(state: Path) -> None:
+    """Looked for in everything written and in every process's command line and environment."""
+    secrets = {
+        path.name: path.read_text().strip()
+        for path in (state / "secrets").iterdir()
+        if "pgpass" not in path.name
+    }
+    assert len(secrets) >= 13
+    haystacks = {
+        str(path): path.read_bytes()
+        for path in state.rglob("*")
+        if path.is_file() and not {"secrets", "supervisord.conf"} & set(path.parts)
+    }
+    for process in carrying(state):
+        folder = Path("/proc") / str(process.pid)
+        haystacks[f"{process.pid} cmdline"] = (folder / "cmdline").read_bytes()
+        haystacks[f"{process.pid} environ"] = (folder / "environ").read_bytes()
+    assert len(haystacks) > 100
+    for name, value in secrets.items():
+        forms = {value.encode(), base64.b64encode(value.encode()), urllib.parse.quote(value).encode()}
+        found = [place for place, text in haystacks.items() if any(form in text for form in forms)]
+        assert found == [], name
+    for path in (state / "secrets").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_rendered_estate_is_right_and_an_edited_one_is_kept(state: Path) -> None:
+    answer = run("estate", "check", str(state / "estate.yaml"), "--json")
+    assert json.loads(answer.stdout) == {"file": str(state / "estate.yaml"), "valid": True, "findings": []}
+    estate = state / "estate.yaml"
+    edited = estate.read_text().replace("undo_days: 7", "undo_days: 9")
+    estate.write_text(edited)
+    answer = run("up")
+    assert answer.exit_code == 0
+    assert "was edited by hand" in answer.output
+    assert estate.read_text() == edited
