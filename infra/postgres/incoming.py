@@ -46,10 +46,16 @@ def create_incoming(
                 Identifier(name), Literal(encoding), _locale(admin, database)
             )
         )
-    close_to_others(admin, name)
-    admin.execute(tag_statement(name, Tag(standing=Standing.INCOMING, database=database, run=run, at=at)))
+    tag_incoming(admin, database, run, at=at)
     admin.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(name)))
     return name
+
+
+def tag_incoming(admin: psycopg.Connection[Any], database: DatabaseName, run: RunId, *, at: datetime) -> None:
+    """Close the incoming database of `run` to others and say whose it is."""
+    name = incoming_name(database, run)
+    close_to_others(admin, name)
+    admin.execute(tag_statement(name, Tag(standing=Standing.INCOMING, database=database, run=run, at=at)))
 
 
 def close_to_others(admin: psycopg.Connection[Any], name: str) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
+from infra.postgres.reach import settle
 from infra.postgres.triggers import quiet_triggers
 from policy.errors import Refused, StepFailed
 from policy.estate import Site
@@ -85,6 +86,8 @@ def neutralise(
         StepFailed: something could not be made harmless; the message says what.
     """
     acts: list[Act] = []
+    with connection.transaction():
+        settle(connection, search_path="public")
     acts += _subscriptions(connection)
     with connection.transaction():
         for name, value in places.settings().items():

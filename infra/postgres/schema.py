@@ -149,6 +149,9 @@ class Schema:
 def read_schema(connection: psycopg.Connection) -> Schema:
     """Read what the database of `connection` consists of, in one consistent look."""
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        path = cursor.execute("SELECT current_setting('search_path') AS path").fetchone()
+        # Types are told with their schema then, as sessions that copy need them: those have no search path.
+        cursor.execute("SELECT set_config('search_path', '', true)")
         tables = cursor.execute(_TABLES).fetchall()
         names = {row["oid"]: TableName(row["nspname"], row["relname"]) for row in tables}
         oids = list(names)
@@ -168,6 +171,7 @@ def read_schema(connection: psycopg.Connection) -> Schema:
             )
         keys = cursor.execute(_FOREIGN_KEYS, [oids]).fetchall()
         counted = cursor.execute("SELECT count(*) AS n FROM pg_catalog.pg_largeobject_metadata").fetchone()
+        cursor.execute("SELECT set_config('search_path', %(path)s, true)", path)
     roots = {row["oid"]: TableName(row["root_schema"], row["root_table"]) for row in tables if row["leaf"]}
     return Schema(
         tables={

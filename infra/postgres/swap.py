@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -93,21 +93,41 @@ def swap_back(
     Raises:
         Refused, Busy, StepFailed: as `swap`.
     """
-    previous, failed = previous_name(database, run), failed_name(database, by)
+    failed = failed_name(database, by)
+    aside = Tag(standing=Standing.FAILED, database=database, run=by, at=at, of=run)
+    return _return(open_session, database, previous_name(database, run), aside=failed, tag=aside)
+
+
+def swap_forward(
+    open_session: Open, database: DatabaseName, run: RunId, *, by: RunId, at: datetime
+) -> SwapReport:
+    """Take back what `swap_back` did for `by`: the data of `run` stand under the site's name again.
+
+    Raises:
+        Refused, Busy, StepFailed: as `swap`.
+    """
+    previous = previous_name(database, run)
+    aside = Tag(standing=Standing.PREVIOUS, database=database, run=run, at=at)
+    return _return(open_session, database, failed_name(database, by), aside=previous, tag=aside)
+
+
+def _return(open_session: Open, database: DatabaseName, comes: str, *, aside: str, tag: Tag) -> SwapReport:
+    """A database that was set aside comes back in what it wore; the present one is set aside and closed."""
     with open_session() as session:
-        _present(session, database, previous)
-        tag = read_tag(session, previous)
+        _present(session, database, comes)
+        told = read_tag(session, comes)
+        tag = replace(tag, comment=read_dress(session, database).comment)
         statements = [
-            _rename(database, failed),
-            _rename(previous, database),
+            _rename(database, aside),
+            _rename(comes, database),
             SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(database)),
             SQL("COMMENT ON DATABASE {} IS {}").format(
-                Identifier(database), Literal(tag.comment if tag else None)
+                Identifier(database), Literal(told.comment if told else None)
             ),
-            tag_statement(failed, Tag(standing=Standing.FAILED, database=database, run=by, at=at)),
-            SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(failed)),
+            tag_statement(aside, tag),
+            SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(aside)),
         ]
-    return _exchange(open_session, [database, previous], statements)
+    return _exchange(open_session, [database, comes], statements)
 
 
 def is_swapped(admin: psycopg.Connection[Any], database: DatabaseName, run: RunId) -> bool:
@@ -188,8 +208,8 @@ def _exchange(open_session: Open, names: Sequence[str], statements: Sequence[Com
                     raise Busy(_who(ender, names)) from error
             except psycopg.OperationalError as error:
                 raise Unavailable(
-                    f"the server was lost during the swap of database '{names[0]}'; the names tell which data "
-                    "stand now, so look before anything else"
+                    f"the server was lost during the swap of database '{names[0]}'; the names tell which "
+                    "data stand now, so look before anything else"
                 ) from error
             except psycopg.Error as error:
                 words = error.diag.message_primary or type(error).__name__

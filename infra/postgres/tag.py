@@ -40,6 +40,7 @@ class Tag:
         database: the declared database that it was made from or for.
         at: when it was given this standing.
         comment: the comment that the database had before, to be given back.
+        of: for a failed one, the run whose data it holds; `run` is the one that set it aside.
     """
 
     standing: Standing
@@ -47,6 +48,7 @@ class Tag:
     run: RunId
     at: datetime
     comment: str | None = None
+    of: RunId | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ def tag_statement(name: str, tag: Tag) -> Composed:
             "run": tag.run,
             "at": tag.at.isoformat(),
             "comment": tag.comment,
+            "of": tag.of,
         }
     )
     return SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(name), Literal(text))
@@ -107,6 +110,7 @@ def _parse(comment: str | None) -> Tag | None:
             run=RunId(told["run"]),
             at=datetime.fromisoformat(told["at"]),
             comment=None if told["comment"] is None else str(told["comment"]),
+            of=None if told["of"] is None else RunId(told["of"]),
         )
     except (ValueError, KeyError, TypeError, Refused):
         return None

@@ -1,0 +1,174 @@
+"""Proves on a sample that the copy does not hold the originals of masked values.
+
+Invariant: originals never leave the source: both sides hash with the customer's key, and only the hashes and
+the sampled rows' masked keys travel. A row that changed in Production meanwhile cannot raise a false alarm,
+because only equality with the original counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from infra.postgres.leak_probe import Leak
+from infra.postgres.mask_sql import column_expression
+from infra.postgres.reach import settle
+from infra.postgres.schema import Column, Schema, Table
+from infra.postgres.selection import Selection, Selections
+from policy.masks import Family
+from policy.protection import JsonKeys, Protection, Rule, branches
+
+SAMPLE = 200
+"""Rows of each table."""
+
+_HASH = SQL("encode(sha256(convert_to(current_setting('freshet.key') || ':compare:' || {}, 'UTF8')), 'hex')")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How many masked values were compared, and the originals that were found."""
+
+    values: int
+    tables: int
+    leaks: tuple[Leak, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    """One masked value of a row: a column, or a key of a JSON column."""
+
+    column: Column
+    rule: Rule
+    key: str | None
+
+    @property
+    def name(self) -> str:
+        return self.column.name if self.key is None else f"{self.column.name} -> {self.key}"
+
+    def stored(self) -> Composable:
+        return self._text(Identifier(self.column.name))
+
+    def masked(self) -> Composable:
+        return self._text(column_expression(self.column, self.rule) or Identifier(self.column.name))
+
+    def _text(self, value: Composable) -> Composable:
+        if self.key is None:
+            return SQL("{}::text").format(value)
+        return SQL("({}::jsonb ->> {})").format(value, Literal(self.key))
+
+
+def ready(connection: psycopg.Connection[Any], key: str) -> None:
+    """Make a session speak as copies do, and give it the masking key, as a bound parameter."""
+    with connection.transaction():
+        settle(connection)
+        connection.execute("SELECT set_config('freshet.key', %s, false)", [key])
+
+
+def compare(
+    source: psycopg.Connection[Any],
+    incoming: psycopg.Connection[Any],
+    *,
+    protection: Protection,
+    schema: Schema,
+    selections: Selections,
+) -> Compared:
+    """Look whether sampled rows of the copy hold an original. Both sessions know the key (`ready`)."""
+    values, tables, leaks = 0, 0, []
+    for table in schema.tables.values():
+        selection = selections[table.name]
+        keys = _primary_key(source, table)
+        points = list(_points(protection, table)) if selection.rows and selection.columns else []
+        if not keys or not points:
+            continue
+        tables += 1
+        for row in _originals(source, table, selection, keys, points):
+            key, hashes = row[: len(keys)], row[len(keys) :]
+            stored = _stored(incoming, table, keys, key, points)
+            values += sum(value is not None for value in hashes)
+            leaks += [
+                Leak(what="an original value is in the copy", where=f"{table.name}.{point.name}")
+                for point, was, now in zip(points, hashes, stored, strict=True)
+                if was is not None and was == now
+            ]
+    return Compared(values=values, tables=tables, leaks=tuple(dict.fromkeys(leaks)))
+
+
+def _points(protection: Protection, table: Table) -> Iterator[_Point]:
+    rules = protection.tables[table.name.schema, table.name.table].columns
+    for column in table.columns.values():
+        if column.generated or column_expression(column, rules[column.name]) is None:
+            continue
+        rule = rules[column.name]
+        if column.family is not Family.JSON:
+            yield _Point(column=column, rule=rule, key=None)
+            continue
+        names = {key for branch in branches(rule) if isinstance(branch, JsonKeys) for key in branch.keys}
+        for name in sorted(names):
+            yield _Point(column=column, rule=rule, key=name)
+
+
+def _originals(
+    source: psycopg.Connection[Any],
+    table: Table,
+    selection: Selection,
+    keys: list[str],
+    points: list[_Point],
+) -> list[tuple[Any, ...]]:
+    """Masked keys and the originals' hashes; NULL where the mask leaves the value as it is."""
+    chosen = [selection.columns.get(key, Identifier(key)) for key in keys]
+    hashes = [
+        SQL("CASE WHEN {masked} IS DISTINCT FROM {stored} THEN {hash} END").format(
+            masked=point.masked(), stored=point.stored(), hash=_HASH.format(point.stored())
+        )
+        for point in points
+    ]
+    return source.execute(
+        SQL("SELECT {columns} FROM {table}{some} WHERE {where} ORDER BY random() LIMIT {size}").format(
+            columns=SQL(", ").join([*(SQL("{}::text").format(key) for key in chosen), *hashes]),
+            table=Identifier(table.name.schema, table.name.table),
+            where=selection.where or SQL("true"),
+            some=_some_pages(table),
+            size=Literal(SAMPLE),
+        )
+    ).fetchall()
+
+
+def _some_pages(table: Table) -> Composed:
+    """Random pages of a large table, so that sampling does not read all of it."""
+    share = 100 * 20 * SAMPLE / max(table.estimate, 1)
+    return SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL("").format()  # noqa: PLR2004
+
+
+def _stored(
+    incoming: psycopg.Connection[Any],
+    table: Table,
+    keys: list[str],
+    values: tuple[Any, ...],
+    points: list[_Point],
+) -> tuple[Any, ...]:
+    conditions = [
+        SQL("{} = CAST({} AS {})").format(Identifier(key), Literal(value), SQL(table.columns[key].type_name))
+        for key, value in zip(keys, values, strict=True)
+    ]
+    row = incoming.execute(
+        SQL("SELECT {} FROM {} WHERE {}").format(
+            SQL(", ").join(_HASH.format(point.stored()) for point in points),
+            Identifier(table.name.schema, table.name.table),
+            SQL(" AND ").join(conditions),
+        )
+    ).fetchone()
+    return row or (None,) * len(points)
+
+
+def _primary_key(connection: psycopg.Connection[Any], table: Table) -> list[str]:
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%s) "
+        "ORDER BY a.attnum",
+        [Identifier(table.name.schema, table.name.table).as_string(connection)],
+    ).fetchall()
+    return [name for (name,) in rows]

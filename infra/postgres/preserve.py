@@ -1,0 +1,311 @@
+"""The target's own rows: carried from the database that serves into the incoming one, and compared there.
+
+Invariant: in the incoming database they are exchanged in one transaction per set, so they are there wholly or
+as the copy brought them; repeating it changes nothing. The target is only read.
+
+Children are found by foreign key. Where a preserved row meets one of Production with the same key, it wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Composed, Identifier
+
+from infra.postgres.mask_sql import raw
+from infra.postgres.reach import settle
+from infra.postgres.schema import ForeignKey, Schema, Table, read_schema
+from infra.postgres.selection import TableName
+from infra.postgres.triggers import quiet_triggers
+from policy.errors import Refused, StepFailed
+from policy.protection import PreservedRows, Protection
+
+_CARRIER = Identifier("freshet_kept")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What was preserved of one table, and what the comparison said.
+
+    Attributes:
+        rows: in the target.
+        equal: how many of them stand in the incoming database unchanged.
+    """
+
+    table: TableName
+    rows: int
+    equal: int
+
+    def facts(self) -> dict[str, object]:
+        """For the journal and the report."""
+        return {"table": str(self.table), "rows": self.rows, "equal": self.equal}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """Rows of one table: the table, its condition, and what identifies a row."""
+
+    table: TableName
+    condition: Composable
+    match: tuple[str, ...]
+    replace: bool
+
+
+def check_preserve(protection: Protection, target: Schema, incoming: Schema) -> tuple[str, ...]:
+    """Why the target's own rows cannot be carried over; `incoming` is the schema that they will meet."""
+    found: list[str] = []
+    for rows in protection.preserve:
+        for key in (rows.table, *rows.children):
+            name = TableName(*key)
+            mine, theirs = target.tables.get(name), incoming.tables.get(name)
+            if mine is None:
+                continue  # nothing to preserve
+            if theirs is None:
+                found.append(f"preserve: the copy has no table {name}, so the target's rows have no place")
+                continue
+            found.extend(_differences(mine, theirs))
+        found.extend(
+            f"preserve: table {TableName(*child)} has no foreign key to {TableName(*rows.table)}; "
+            "give it an entry of its own"
+            for child in rows.children
+            if TableName(*child) in target.tables and not _references(target, TableName(*child), rows.table)
+        )
+    return tuple(found)
+
+
+def preserve(
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], protection: Protection
+) -> None:
+    """Carry the target's own rows and sequences into the incoming database.
+
+    Raises:
+        Refused: they do not fit; every reason.
+        StepFailed: the incoming database refused a row.
+    """
+    _settle(target, incoming)
+    mine = read_schema(target)
+    findings = check_preserve(protection, mine, read_schema(incoming))
+    if findings:
+        raise Refused(*findings)
+    target.rollback()
+    with target.transaction():
+        target.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        for rows in protection.preserve:
+            sets = list(_sets(target, mine, rows))
+            with incoming.transaction():
+                _exchange(target, incoming, mine, sets)
+        _sequences(target, incoming, protection)
+
+
+def compare_kept(
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], protection: Protection
+) -> tuple[Kept, ...]:
+    """Compare the target's own rows with those in the incoming database, row by row, by digest."""
+    _settle(target, incoming)
+    mine = read_schema(target)
+    kept = []
+    for rows in protection.preserve:
+        for each in _sets(target, mine, rows):
+            digests = _digests(target, mine.tables[each.table], each)
+            there = _digests(incoming, mine.tables[each.table], each)
+            equal = sum(min(count, there.get(digest, 0)) for digest, count in digests.items())
+            kept.append(Kept(table=each.table, rows=sum(digests.values()), equal=equal))
+    return tuple(kept)
+
+
+def _settle(*connections: psycopg.Connection[Any]) -> None:
+    """Both ends write values alike, whatever is set for their roles and databases."""
+    for connection in connections:
+        with connection.transaction():
+            settle(connection, search_path="public")
+
+
+def _differences(mine: Table, theirs: Table) -> Iterator[str]:
+    for column in mine.columns.values():
+        other = theirs.columns.get(column.name)
+        if column.generated:
+            continue
+        if other is None:
+            yield (
+                f"preserve: {mine.name}.{column.name} is not in the copy's schema; bring the target to "
+                "Production's version first, or preserve the rows after the migration"
+            )
+        elif other.type_name != column.type_name:
+            yield (
+                f"preserve: {mine.name}.{column.name} is {column.type_name} in the target and "
+                f"{other.type_name} in the copy"
+            )
+    for name, other in theirs.columns.items():
+        if name not in mine.columns and other.required and not other.generated:
+            yield f"preserve: {mine.name}.{name} is required in the copy and unknown in the target"
+
+
+def _sets(connection: psycopg.Connection[Any], schema: Schema, rows: PreservedRows) -> Iterator[_Set]:
+    """The root rows first, then the children, which may be children of children."""
+    root = TableName(*rows.table)
+    if root not in schema.tables:
+        return
+    condition: Composable = raw(rows.where) if rows.where else SQL("true")
+    yield _Set(
+        table=root,
+        condition=condition,
+        match=rows.match or _primary_key(connection, root),
+        replace=rows.replace,
+    )
+    conditions = {root: condition}
+    for key in rows.children:
+        child = TableName(*key)
+        if child not in schema.tables:
+            continue
+        parents = [
+            _belongs(each, conditions[each.parent])
+            for each in schema.foreign_keys
+            if each.child == child and each.parent in conditions
+        ]
+        conditions[child] = SQL("({})").format(SQL(" OR ").join(parents)) if parents else SQL("false")
+        yield _Set(
+            table=child,
+            condition=conditions[child],
+            match=_primary_key(connection, child),
+            replace=rows.replace,
+        )
+
+
+def _belongs(key: ForeignKey, condition: Composable) -> Composed:
+    ours = [Identifier(f"freshet_k{n}") for n in range(len(key.columns))]
+    return SQL(
+        "EXISTS (SELECT FROM (SELECT {refers} FROM {parent} WHERE {condition}) AS freshet_p WHERE {same})"
+    ).format(
+        refers=SQL(", ").join(
+            SQL("{} AS {}").format(Identifier(name), our) for name, our in zip(key.refers, ours, strict=True)
+        ),
+        parent=Identifier(key.parent.schema, key.parent.table),
+        condition=condition,
+        same=SQL(" AND ").join(
+            SQL("{} = {}").format(our, Identifier(name)) for name, our in zip(key.columns, ours, strict=True)
+        ),
+    )
+
+
+def _exchange(
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], schema: Schema, sets: Sequence[_Set]
+) -> None:
+    """Children go before their parents and come after them."""
+    for each in reversed(sets):
+        if each.replace:
+            with quiet_triggers(incoming, each.table.schema, each.table.table):
+                _run(
+                    incoming,
+                    each.table,
+                    SQL("DELETE FROM {} WHERE {}").format(_name(each.table), each.condition),
+                )
+    for each in sets:
+        _bring(target, incoming, schema.tables[each.table], each)
+
+
+def _bring(
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], table: Table, each: _Set
+) -> None:
+    columns = _columns(table)
+    incoming.execute(SQL("DROP TABLE IF EXISTS pg_temp.{}").format(_CARRIER))
+    incoming.execute(
+        SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            _CARRIER, columns, _name(each.table)
+        )
+    )
+    source = SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(
+        columns, _name(each.table), each.condition
+    )
+    with (
+        target.cursor().copy(source) as reading,
+        incoming.cursor().copy(SQL("COPY pg_temp.{} FROM STDIN").format(_CARRIER)) as writing,
+    ):
+        for block in reading:
+            writing.write(block)
+    with quiet_triggers(incoming, each.table.schema, each.table.table):
+        _run(
+            incoming,
+            each.table,
+            SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.{} {}").format(
+                _name(each.table), columns, columns, _CARRIER, _on_conflict(table, each)
+            ),
+        )
+
+
+def _on_conflict(table: Table, each: _Set) -> Composable:
+    """An update and not a deletion, so that rows of Production that refer to the row keep their hold."""
+    if not each.match:
+        return SQL("")
+    rest = [c.name for c in table.columns.values() if not c.generated and c.name not in each.match]
+    changes = SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in rest)
+    return SQL("ON CONFLICT ({}) DO {}").format(
+        SQL(", ").join(map(Identifier, each.match)),
+        SQL("UPDATE SET {}").format(changes) if rest else SQL("NOTHING"),
+    )
+
+
+def _run(incoming: psycopg.Connection[Any], table: TableName, statement: Composed) -> None:
+    try:
+        incoming.execute(statement)
+    except psycopg.errors.IntegrityError as error:
+        constraint = error.diag.constraint_name or "a constraint"
+        raise StepFailed(
+            f"preserve: the target's rows of {table} do not go together with the copy's ({constraint}); "
+            "declare what else has to be preserved or replaced"
+        ) from error
+
+
+def _sequences(
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], protection: Protection
+) -> None:
+    """A sequence never goes back, so that neither the kept rows nor the copy's collide with new ones."""
+    for key in protection.preserved_sequences:
+        name = Identifier(*key)
+        with incoming.transaction():
+            mine = target.execute(SQL("SELECT last_value, is_called FROM {}").format(name)).fetchone()
+            theirs = incoming.execute(SQL("SELECT last_value FROM {}").format(name)).fetchone()
+            if mine and theirs and mine[0] > theirs[0]:
+                incoming.execute(
+                    "SELECT setval(to_regclass(%s), %s, %s)", [name.as_string(incoming), mine[0], mine[1]]
+                )
+
+
+def _digests(connection: psycopg.Connection[Any], table: Table, each: _Set) -> dict[str, int]:
+    rows = connection.execute(
+        SQL(
+            "SELECT encode(sha256(convert_to(ROW({})::text, 'UTF8')), 'hex'), count(*) "
+            "FROM {} WHERE {} GROUP BY 1"
+        ).format(_columns(table), _name(each.table), each.condition)
+    ).fetchall()
+    return {str(digest): int(count) for digest, count in rows}
+
+
+def _columns(table: Table) -> Composed:
+    return SQL(", ").join(Identifier(c.name) for c in table.columns.values() if not c.generated)
+
+
+def _name(table: TableName) -> Identifier:
+    return Identifier(table.schema, table.table)
+
+
+def _references(schema: Schema, child: TableName, parent: tuple[str, str]) -> bool:
+    """Whether `child` refers to `parent`, directly or through others."""
+    reached, grown = {TableName(*parent)}, True
+    while grown:
+        more = {key.child for key in schema.foreign_keys if key.parent in reached} - reached
+        reached |= more
+        grown = bool(more)
+    return child in reached
+
+
+def _primary_key(connection: psycopg.Connection[Any], table: TableName) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%s) "
+        "ORDER BY a.attnum",
+        [_name(table).as_string(connection)],
+    ).fetchall()
+    return tuple(name for (name,) in rows)

@@ -1,0 +1,135 @@
+"""Copy Production into the incoming database, masked by the source on the way.
+
+Invariant: the marker of this run stands in the incoming database if and only if the copy is whole; a copy
+that was cut off is begun anew in an empty database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from infra.postgres.dump import Dump
+from infra.postgres.fingerprint import fingerprint
+from infra.postgres.incoming import create_incoming, drop_made, encoding_of, exists, tag_incoming
+from infra.postgres.marker import Marker, read_marker, write_marker
+from infra.postgres.methods import CopyJob, CopyMethod, choose
+from infra.postgres.progress import Progress
+from infra.postgres.reach import settle
+from infra.postgres.schema import read_schema
+from infra.postgres.selection import Selections
+from infra.postgres.selections import selections
+from infra.postgres.stream import Stream
+from policy.errors import Refused
+from policy.names import golden_name
+from tasks.pair import Pair, pair
+from tasks.step import Step, Work
+
+METHODS: tuple[CopyMethod, ...] = (Stream(), Dump())
+"""Every way to copy; the cheapest that applies is taken."""
+
+
+def _done(work: Work) -> bool:
+    ends = pair(work)
+    with ends.on_server() as server:
+        if not exists(server, ends.incoming):
+            return False
+    with ends.on_incoming() as incoming:
+        marker = read_marker(incoming)
+    return marker is not None and marker.run == work.run
+
+
+def _do(work: Work) -> Mapping[str, object]:
+    ends = pair(work)
+    with ends.on_source() as source:
+        settle(source)
+        source.commit()
+        taken = selections(ends.protection(), read_schema(source))
+        job = _job(ends, taken, fingerprint(source))
+        encoding = encoding_of(source)
+    method, offers = choose(METHODS, job)
+    work.say(f"copying by the method '{method.name}'")
+    _make_room(ends, encoding, creates=method.creates)
+    work.prove()
+    work.mid()
+    report = method.copy(job, lambda progress: _tell(work, progress))
+    work.prove()
+    _mark(ends, report.as_of)
+    return {
+        **report.facts(),
+        "offers": [{"method": offer.method, "applies": offer.applies, "why": offer.why} for offer in offers],
+    }
+
+
+def _job(ends: Pair, taken: Selections, found: str) -> CopyJob:
+    source, target = ends.source, ends.target
+    if source.server.reader is None:
+        raise Refused(f"database server '{source.server.name}': declare a reader login to copy from it")
+    return CopyJob(
+        source=source.server,
+        source_database=source.site.database,
+        reader=source.server.reader,
+        target=target.server,
+        incoming=ends.incoming,
+        owner=target.server.owner,
+        secrets=ends.work.secrets,
+        selections=taken,
+        key=ends.key(),
+        run=ends.work.run,
+        scratch=ends.work.scratch,
+        golden=golden_name(source.site.database),
+        fingerprint=found,
+    )
+
+
+def _make_room(ends: Pair, encoding: str, *, creates: bool) -> None:
+    """Leave the incoming database empty, or absent for a method that creates it."""
+    work = ends.work
+    with ends.on_server() as server:
+        filled = False
+        if exists(server, ends.incoming):
+            with ends.on_incoming() as incoming:
+                filled = bool(read_schema(incoming).tables)
+        work.prove()
+        if filled or creates:
+            drop_made(server, ends.incoming, work.run)
+        if not creates:
+            create_incoming(
+                server, ends.target.site.database, work.run, at=work.clock.now(), encoding=encoding
+            )
+
+
+def _mark(ends: Pair, as_of: datetime) -> None:
+    """Close and tag what a method may have created, then say whole: the marker comes last."""
+    with ends.on_server() as server:
+        tag_incoming(server, ends.target.site.database, ends.work.run, at=ends.work.clock.now())
+    with ends.on_incoming() as incoming:
+        write_marker(
+            incoming,
+            Marker(
+                environment=ends.target.site.id.environment,
+                customer=ends.target.site.id.customer,
+                source=str(ends.source.site.id),
+                data_time=as_of,
+                run=ends.work.run,
+                epoch=ends.work.epoch,
+                ledger=ends.work.estate.name,
+            ),
+        )
+
+
+def _tell(work: Work, progress: Progress) -> None:
+    left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
+    megabytes = progress.bytes_done / 1e6
+    work.say(
+        f"{progress.phase}: {megabytes:.0f} MB, {progress.rows_done} rows{left}",
+        done=progress.share,
+        total=1.0,
+    )
+
+
+def _undo(work: Work) -> None:
+    """The incoming database is dropped where it was created."""
+
+
+copy_masked = Step(name="copy_masked", title="Copy with masking", done=_done, do=_do, undo=_undo)

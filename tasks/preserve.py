@@ -1,0 +1,36 @@
+"""Preserve the target's own rows: carry them into the incoming database.
+
+Invariant: the target is only read. Rows that change in it afterwards, until it goes offline, stay behind; the
+report says when they were taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.postgres.preserve import compare_kept
+from infra.postgres.preserve import preserve as carry
+from tasks.pair import pair
+from tasks.step import Step, Work
+
+
+def _done(_work: Work) -> bool:
+    return False  # Repeating it takes the rows as they are now.
+
+
+def _do(work: Work) -> Mapping[str, object]:
+    ends = pair(work)
+    protection = ends.protection()
+    with ends.on_target() as target, ends.on_incoming() as incoming:
+        work.prove()
+        work.mid()
+        carry(target, incoming, protection)
+        kept = compare_kept(target, incoming, protection)
+    return {"kept": [each.facts() for each in kept], "kept_at": work.clock.now().isoformat()}
+
+
+def _undo(work: Work) -> None:
+    """The incoming database is dropped where it was created; the target was only read."""
+
+
+preserve = Step(name="preserve", title="Keep the site's own rows", done=_done, do=_do, undo=_undo)
