@@ -14,6 +14,7 @@ from infra.postgres.conditions import check_conditions
 from infra.postgres.dress import check_dress
 from infra.postgres.fences import check_fences
 from infra.postgres.fingerprint import fingerprint
+from infra.postgres.preflight import preflight
 from infra.postgres.preserve import check_preserve
 from infra.postgres.reach import settle
 from infra.postgres.schema import read_schema
@@ -66,7 +67,9 @@ def _policy(ends: Pair, source: psycopg.Connection, target: psycopg.Connection) 
     missing = classify(protection, schema)
     yield from missing
     if not missing:
-        yield from check_conditions(source, selections(protection, schema), ends.key())
+        taken = selections(protection, schema)
+        yield from check_conditions(source, taken, ends.key())
+        yield from preflight(ends.job(taken, fingerprint(source)))
     if _same_release(ends):
         # A newer target's schema is met after the migration only; the step itself checks it then.
         yield from check_preserve(protection, read_schema(target), schema)

@@ -11,21 +11,19 @@ from datetime import datetime
 
 from infra.postgres.dump import Dump
 from infra.postgres.fingerprint import fingerprint
+from infra.postgres.golden import GoldenClone
 from infra.postgres.incoming import create_incoming, drop_made, encoding_of, exists, tag_incoming
 from infra.postgres.marker import Marker, read_marker, write_marker
-from infra.postgres.methods import CopyJob, CopyMethod, choose
+from infra.postgres.methods import CopyMethod, choose
 from infra.postgres.progress import Progress
 from infra.postgres.reach import settle
 from infra.postgres.schema import read_schema
-from infra.postgres.selection import Selections
 from infra.postgres.selections import selections
 from infra.postgres.stream import Stream
-from policy.errors import Refused
-from policy.names import golden_name
 from tasks.pair import Pair, pair
 from tasks.step import Step, Work
 
-METHODS: tuple[CopyMethod, ...] = (Stream(), Dump())
+METHODS: tuple[CopyMethod, ...] = (GoldenClone(), Stream(), Dump())
 """Every way to copy; the cheapest that applies is taken."""
 
 
@@ -45,7 +43,7 @@ def _do(work: Work) -> Mapping[str, object]:
         settle(source)
         source.commit()
         taken = selections(ends.protection(), read_schema(source))
-        job = _job(ends, taken, fingerprint(source))
+        job = ends.job(taken, fingerprint(source))
         encoding = encoding_of(source)
     method, offers = choose(METHODS, job)
     work.say(f"copying by the method '{method.name}'")
@@ -59,27 +57,6 @@ def _do(work: Work) -> Mapping[str, object]:
         **report.facts(),
         "offers": [{"method": offer.method, "applies": offer.applies, "why": offer.why} for offer in offers],
     }
-
-
-def _job(ends: Pair, taken: Selections, found: str) -> CopyJob:
-    source, target = ends.source, ends.target
-    if source.server.reader is None:
-        raise Refused(f"database server '{source.server.name}': declare a reader login to copy from it")
-    return CopyJob(
-        source=source.server,
-        source_database=source.site.database,
-        reader=source.server.reader,
-        target=target.server,
-        incoming=ends.incoming,
-        owner=target.server.owner,
-        secrets=ends.work.secrets,
-        selections=taken,
-        key=ends.key(),
-        run=ends.work.run,
-        scratch=ends.work.scratch,
-        golden=golden_name(source.site.database),
-        fingerprint=found,
-    )
 
 
 def _make_room(ends: Pair, encoding: str, *, creates: bool) -> None:

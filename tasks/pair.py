@@ -14,11 +14,13 @@ import psycopg
 from pydantic import SecretStr
 
 from infra.postgres.fences import guard
+from infra.postgres.methods import CopyJob
+from infra.postgres.selection import Selections
 from infra.postgres.session import connect
 from infra.protection_file import load_protection
 from policy.errors import Refused
 from policy.estate import Source, Target
-from policy.names import SecretName, incoming_name
+from policy.names import SecretName, golden_name, incoming_name
 from policy.protection import Protection
 from tasks.step import Work
 
@@ -59,6 +61,32 @@ class Pair:
         if len(key.get_secret_value()) < SHORTEST_KEY:
             raise Refused(f"secret '{name}': a masking key has at least {SHORTEST_KEY} characters")
         return key
+
+    def job(self, taken: Selections, fingerprint: str) -> CopyJob:
+        """The copy that the run needs.
+
+        Args:
+            taken: what of each table is taken.
+            fingerprint: of the schema that `taken` was made for.
+        """
+        reader = self.source.server.reader
+        if reader is None:
+            raise Refused(f"database server '{self.source.server.name}': declare a reader login")
+        return CopyJob(
+            source=self.source.server,
+            source_database=self.source.site.database,
+            reader=reader,
+            target=self.target.server,
+            incoming=self.incoming,
+            owner=self.target.server.owner,
+            secrets=self.work.secrets,
+            selections=taken,
+            key=self.key(),
+            run=self.work.run,
+            scratch=self.work.scratch,
+            golden=golden_name(self.source.site.database),
+            fingerprint=fingerprint,
+        )
 
     @contextmanager
     def on_source(self) -> Iterator[psycopg.Connection]:

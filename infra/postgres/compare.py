@@ -38,7 +38,7 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Point:
+class Point:
     """One masked value of a row: a column, or a key of a JSON column."""
 
     column: Column
@@ -47,12 +47,15 @@ class _Point:
 
     @property
     def name(self) -> str:
+        """How people find it: the column, and the key where there is one."""
         return self.column.name if self.key is None else f"{self.column.name} -> {self.key}"
 
     def stored(self) -> Composable:
+        """The value as it stands in the row."""
         return self._text(Identifier(self.column.name))
 
     def masked(self) -> Composable:
+        """The value as the source gives it away."""
         return self._text(column_expression(self.column, self.rule) or Identifier(self.column.name))
 
     def _text(self, value: Composable) -> Composable:
@@ -81,34 +84,35 @@ def compare(
     for table in schema.tables.values():
         selection = selections[table.name]
         keys = _primary_key(source, table)
-        points = list(_points(protection, table)) if selection.rows and selection.columns else []
-        if not keys or not points:
+        found = list(points(protection, table)) if selection.rows and selection.columns else []
+        if not keys or not found:
             continue
         tables += 1
-        for row in _originals(source, table, selection, keys, points):
+        for row in _originals(source, table, selection, keys, found):
             key, hashes = row[: len(keys)], row[len(keys) :]
-            stored = _stored(incoming, table, keys, key, points)
+            stored = _stored(incoming, table, keys, key, found)
             values += sum(value is not None for value in hashes)
             leaks += [
                 Leak(what="an original value is in the copy", where=f"{table.name}.{point.name}")
-                for point, was, now in zip(points, hashes, stored, strict=True)
+                for point, was, now in zip(found, hashes, stored, strict=True)
                 if was is not None and was == now
             ]
     return Compared(values=values, tables=tables, leaks=tuple(dict.fromkeys(leaks)))
 
 
-def _points(protection: Protection, table: Table) -> Iterator[_Point]:
+def points(protection: Protection, table: Table) -> Iterator[Point]:
+    """Every value of a row of `table` that the policy does not simply keep."""
     rules = protection.tables[table.name.schema, table.name.table].columns
     for column in table.columns.values():
         if column.generated or column_expression(column, rules[column.name]) is None:
             continue
         rule = rules[column.name]
         if column.family is not Family.JSON:
-            yield _Point(column=column, rule=rule, key=None)
+            yield Point(column=column, rule=rule, key=None)
             continue
         names = {key for branch in branches(rule) if isinstance(branch, JsonKeys) for key in branch.keys}
         for name in sorted(names):
-            yield _Point(column=column, rule=rule, key=name)
+            yield Point(column=column, rule=rule, key=name)
 
 
 def _originals(
@@ -116,7 +120,7 @@ def _originals(
     table: Table,
     selection: Selection,
     keys: list[str],
-    points: list[_Point],
+    points: list[Point],
 ) -> list[tuple[Any, ...]]:
     """Masked keys and the originals' hashes; NULL where the mask leaves the value as it is."""
     chosen = [selection.columns.get(key, Identifier(key)) for key in keys]
@@ -131,13 +135,13 @@ def _originals(
             columns=SQL(", ").join([*(SQL("{}::text").format(key) for key in chosen), *hashes]),
             table=Identifier(table.name.schema, table.name.table),
             where=selection.where or SQL("true"),
-            some=_some_pages(table),
+            some=some_pages(table),
             size=Literal(SAMPLE),
         )
     ).fetchall()
 
 
-def _some_pages(table: Table) -> Composed:
+def some_pages(table: Table) -> Composed:
     """Random pages of a large table, so that sampling does not read all of it."""
     share = 100 * 20 * SAMPLE / max(table.estimate, 1)
     return SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL("").format()  # noqa: PLR2004
@@ -148,7 +152,7 @@ def _stored(
     table: Table,
     keys: list[str],
     values: tuple[Any, ...],
-    points: list[_Point],
+    points: list[Point],
 ) -> tuple[Any, ...]:
     conditions = [
         SQL("{} = CAST({} AS {})").format(Identifier(key), Literal(value), SQL(table.columns[key].type_name))
