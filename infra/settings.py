@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     )
     outside_probe_seconds: float = 0.05
 
+    def __hash__(self) -> int:
+        """By value, as they are compared; pydantic's own does not take the mapping of senders."""
+        return hash(self.model_dump_json())
+
     @property
     def known_senders(self) -> Mapping[str, Sender]:
         """The senders by principal, as `policy.sender.sender_of` takes them."""

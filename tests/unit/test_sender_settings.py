@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from infra.settings import Settings
+from infra.settings import SenderSetting, Settings
+from policy.names import EmailAddress
 from policy.sender import Sender
 
 
@@ -44,3 +45,10 @@ def test_what_is_no_sender_or_address_is_refused(
     assert name.removeprefix("FRESHET_").lower() in str(caught.value)
     if "SECRET" in name or "WEBHOOK" in name:
         assert value not in str(caught.value)
+
+
+def test_settings_can_be_a_key() -> None:
+    one = Settings(senders={"AIDA1": SenderSetting(contact=EmailAddress("ann@x.org"))})
+    same = Settings(senders={"AIDA1": SenderSetting(contact=EmailAddress("ann@x.org"))})
+    assert {one: 1}[same] == 1
+    assert Settings() not in {one: 1}
