@@ -5,6 +5,7 @@ Invariant: names, addresses and paths only. A secret is named there by its file,
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ DEAD_LETTER_QUEUE = "freshet-requests-dead"
 STATUS_TOPIC = "freshet-status"
 STATUS_LOG_QUEUE = "freshet-status-log"
 BUCKET = "freshet-evidence"
+ONE_SENDER = "AIDAIT2UOQQY3AUEKVGXU"
+"""The endpoint reports this principal for everybody; here it stands for a portal that speaks for its users."""
 
 
 def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
@@ -38,6 +41,7 @@ def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
         "FRESHET_QUEUE": QUEUE,
         "FRESHET_DEAD_LETTER_QUEUE": DEAD_LETTER_QUEUE,
         "FRESHET_STATUS_TOPIC": STATUS_TOPIC,
+        "FRESHET_SENDERS": json.dumps({ONE_SENDER: {"speaks_for_others": True}}),
         "FRESHET_SMTP": f"127.0.0.1:{ports.smtp}",
         "FRESHET_PREFECT_API": f"http://127.0.0.1:{ports.prefect}/api",
         # The endpoint is on this machine and believes everybody; these only keep real accounts out of it.
