@@ -48,7 +48,7 @@ named AS (
 complete AS (
   SELECT named.*,
          lower(given_name || '.' || family_name) || n
-           || CASE collection WHEN 'staff' THEN '@' ELSE '@families.' END
+           || CASE collection WHEN 'staff' THEN '@' WHEN 'students' THEN '@students.' ELSE '@families.' END
            || replace(%(customer)s::text, '_', '-') || '.example.net' AS email,
          -- Random UUIDs (version 4) by their form, so that Kinto and the policy take them for such.
          overlay(overlay(digest PLACING '4' FROM 13) PLACING 'a' FROM 17)::uuid::text AS id,

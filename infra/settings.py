@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         default="freshet-status", description="name or ARN of the SNS topic of status events"
     )
     mail_through: Literal["smtp", "ses"] = "smtp"
-    smtp: str = Field(default="127.0.0.1:15425", description="host:port of the mail server")
+    smtp: str = Field(default="127.0.0.1:15443", description="host:port of the mail server")
     smtp_security: Literal["none", "starttls", "tls"] = "none"
     smtp_user: str | None = None
     smtp_secret: Secret | None = Field(default=None, description="secret with the mail user's password")
