@@ -24,7 +24,7 @@ STATUS_TOPIC = "freshet-status"
 STATUS_LOG_QUEUE = "freshet-status-log"
 BUCKET = "freshet-evidence"
 ONE_SENDER = "AIDAIT2UOQQY3AUEKVGXU"
-"""The endpoint reports this principal for everybody; here it stands for a portal that speaks for its users."""
+"""The endpoint reports this principal for everybody; here it is a portal that speaks for its users."""
 
 
 def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
