@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from tasks.check_refresh import check_refresh
-from tasks.copy_masked import copy_masked
-from tasks.create_incoming import create_incoming
-from tasks.migrate_incoming import migrate_incoming
-from tasks.neutralise import neutralise
-from tasks.preserve import preserve
-from tasks.swap import swap
-from tasks.verify_incoming import verify_incoming
 
 from tasks.check_health import check_health
 from tasks.check_may_start import check_may_start
+from tasks.check_refresh import check_refresh
+from tasks.copy_masked import copy_masked
+from tasks.create_incoming import create_incoming
 from tasks.hold_requests import hold_requests
+from tasks.migrate_incoming import migrate_incoming
+from tasks.neutralise import neutralise
+from tasks.preserve import preserve
 from tasks.reopen import reopen
 from tasks.run_request import run_request
+from tasks.swap import swap
+from tasks.verify_incoming import verify_incoming
 
 
 @flow(name="refresh", persist_result=False)
@@ -36,8 +36,8 @@ def refresh(request: str) -> State[None]:
         create_incoming,
         copy_masked,
         neutralise,
-        preserve,
         migrate_incoming,
+        preserve,
         verify_incoming,
         hold_requests,
         swap,

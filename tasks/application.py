@@ -40,6 +40,7 @@ def stages(
     release: Release,
     only: Sequence[Environment] = (),
     back_by: datetime | None = None,
+    databases: Mapping[Environment, str] | None = None,
     check: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> StageResult:
@@ -51,6 +52,7 @@ def stages(
         release: the target release; for a refresh the one that is installed.
         only: the sites that it is about; all of the web application when empty.
         back_by: when users are told to expect the site again.
+        databases: other databases than the sites' own, for example the one being built aside.
         check: only look what would change.
         timeout_s: all of it may take so long.
 
@@ -61,7 +63,14 @@ def stages(
     webapp, _ = served(work)
     work.prove()
     told = variables(
-        work.estate, work.settings, work.secrets, webapp, release=release, only=only, now=work.clock.now()
+        work.estate,
+        work.settings,
+        work.secrets,
+        webapp,
+        release=release,
+        only=only,
+        databases=databases,
+        now=work.clock.now(),
     )
     if back_by is not None:
         told["maintenance"] = _page(work.estate, webapp, release, back_by)
@@ -88,6 +97,7 @@ def variables(
     release: Release,
     now: datetime,
     only: Sequence[Environment] = (),
+    databases: Mapping[Environment, str] | None = None,
 ) -> dict[str, object]:
     """The variables of `docs/guide/applications.md` for one web application."""
     told: dict[str, object] = {
@@ -100,7 +110,10 @@ def variables(
             "lock": str((settings.estate.parent / release.lock).resolve()),
             "sha256": release.sha256,
         },
-        "sites": [_site(estate, secrets, site) for site in estate.served_by(webapp)],
+        "sites": [
+            _site(estate, secrets, site, (databases or {}).get(site.id.environment, site.database))
+            for site in estate.served_by(webapp)
+        ],
         "maintenance": {
             "text": f"{estate.customer(webapp.customer).title} is being updated.",
             "lease_until": (now + LEASE).isoformat(),
@@ -120,7 +133,7 @@ def _page(estate: Estate, webapp: WebApp, release: Release, back_by: datetime) -
     }
 
 
-def _site(estate: Estate, secrets: SecretFiles, site: Site) -> Mapping[str, object]:
+def _site(estate: Estate, secrets: SecretFiles, site: Site, database: str) -> Mapping[str, object]:
     server = estate.servers[site.server]
     return {
         "environment": site.id.environment.value,
@@ -129,7 +142,7 @@ def _site(estate: Estate, secrets: SecretFiles, site: Site) -> Mapping[str, obje
         "database": {
             "host": server.host,
             "port": server.port,
-            "name": str(site.database),
+            "name": str(database),
             "user": server.owner.user,
             "password_file": str(secrets.path(server.owner.secret).resolve()),
         },

@@ -142,12 +142,8 @@ def _patiently(hold: Hold, title: str, attempt: Callable[[], Result]) -> Result:
 def _turn_back(hold: Hold, step: Step, error: BaseException, display: Display) -> None:
     said = plain_words(error)
     cause = f"{step.title}: {said}"
-    log.warning(
-        "%s; putting back what was done",
-        cause,
-        extra={"action": "turn_back", "run": hold.run},
-        exc_info=None if isinstance(error, FreshetError) else error,
-    )
+    if not isinstance(error, FreshetError):
+        log.error("%s failed", step.title, exc_info=error, extra={"action": "turn_back", "run": hold.run})
     display.say(f"{cause}; putting back what was done")
     with hold.proven() as connection:
         runs.outcome(connection, hold.run, step.name, state=EntryState.INTENDED, epoch=hold.epoch, error=said)

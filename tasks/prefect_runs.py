@@ -13,21 +13,34 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
 from prefect.states import Cancelled, Scheduled
 
 from policy.errors import Unavailable
 
 
 @contextmanager
-def _prefect() -> Iterator[SyncPrefectClient]:
+def _prefect(api: str) -> Iterator[SyncPrefectClient]:
+    told = {
+        PREFECT_API_URL: api,
+        PREFECT_CLIENT_MAX_RETRIES: 2,
+        # Without a server this must fail; it must not start one of its own.
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+    }
     try:
-        with get_client(sync_client=True) as client:
+        with temporary_settings(updates=told), get_client(sync_client=True) as client:
             yield client
     except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
         raise Unavailable(f"Prefect does not answer ({type(error).__name__})") from error
 
 
 def make_run(
+    api: str,
     deployment: str,
     *,
     name: str,
@@ -39,6 +52,7 @@ def make_run(
     """Make a run of `deployment` (named `flow/deployment`), scheduled for `at`, or for now.
 
     Args:
+        api: Prefect's address.
         deployment: which.
         name: what an engineer reads in the list of runs.
         parameters: of the flow.
@@ -49,7 +63,7 @@ def make_run(
     Raises:
         Unavailable: Prefect does not answer, or does not know the deployment.
     """
-    with _prefect() as client:
+    with _prefect(api) as client:
         found = client.read_deployment_by_name(deployment)
         made = client.create_flow_run_from_deployment(
             found.id,
@@ -62,13 +76,13 @@ def make_run(
         return made.id
 
 
-def has_ended(flow_run: UUID) -> bool:
+def has_ended(api: str, flow_run: UUID) -> bool:
     """Whether a Prefect run is over, or gone.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
-    with _prefect() as client:
+    with _prefect(api) as client:
         try:
             found = client.read_flow_run(flow_run)
         except ObjectNotFound:
@@ -76,13 +90,13 @@ def has_ended(flow_run: UUID) -> bool:
         return found.state is not None and found.state.is_final()
 
 
-def withdraw_run(flow_run: UUID) -> None:
+def withdraw_run(api: str, flow_run: UUID) -> None:
     """Cancel a Prefect run that has not begun.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
-    with _prefect() as client:
+    with _prefect(api) as client:
         try:
             client.set_flow_run_state(flow_run, Cancelled(message="The request was moved or withdrawn."))
         except ObjectNotFound:

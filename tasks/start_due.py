@@ -50,10 +50,10 @@ def start_due(world: World) -> int:
     made += [
         _announce(world, request, request.scheduled_for)
         for request, shown in overdue
-        if has_ended(shown.flow_run)
+        if has_ended(world.settings.prefect_api, shown.flow_run)
     ]
     for shown in outdated:
-        withdraw_run(shown.flow_run)
+        withdraw_run(world.settings.prefect_api, shown.flow_run)
         with world.ledger.transaction() as connection:
             displays.withdraw(connection, shown)
     return len(made) + len(outdated)
@@ -98,6 +98,7 @@ def _announce(world: World, request: Request, at: datetime | None) -> Shown:
     version = f" to {request.version}" if request.version else ""
     again = "" if at else " (resumed)"
     flow_run = make_run(
+        world.settings.prefect_api,
         f"{flow}/{flow}",
         name=f"{request.id} {request.site} {flow}{version}{again}",
         parameters={"request": str(request.id)},

@@ -38,7 +38,14 @@ def wake(world: World) -> list[str]:
     """
     silent = silent_loops(world)
     for name in silent:
-        make_run(f"{name}/{name}", name=name, parameters={}, at=None, key=f"{name}:{int(time.time() // 30)}")
+        make_run(
+            world.settings.prefect_api,
+            f"{name}/{name}",
+            name=name,
+            parameters={},
+            at=None,
+            key=f"{name}:{int(time.time() // 30)}",
+        )
     return silent
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def list_command(
         for application in estate.applications
         for pack in newest_packs(estate, application, world.clock.now())
     }
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "application": release.application,
             "version": release.version,

@@ -20,6 +20,8 @@ from infra.stack.settings_file import LEDGER_PASSFILE
 from infra.stack.stack import Stack
 from policy.errors import Refused
 from portal.cli.output import UNAVAILABLE, answers, complain, say, show_json, show_table
+from tasks.wake import wake
+from tasks.world import open_world
 
 INTERRUPTED = 130
 
@@ -51,6 +53,9 @@ def up(port_base: PortBase = None) -> None:
     """Start everything that Freshet needs on this machine; what runs already is left as it is."""
     try:
         Stack.wanted(state=_state(), port_base=port_base, tell=say).up()
+        woken = wake(open_world())
+        if woken:
+            say(f"started: {', '.join(woken)}")
     except KeyboardInterrupt:
         complain("interrupted: run `freshet up` again to go on, or `freshet down` to stop what has started")
         raise typer.Exit(INTERRUPTED) from None

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import urlsplit
 
 EVERY_S = 0.05
@@ -54,19 +53,26 @@ def watch(name: str, url: str, stop: threading.Event) -> None:
         stop.wait(EVERY_S)
 
 
-def downtime(lines: Iterable[str]) -> dict[str, float]:
-    """Seconds each site was down between its first and its last answer, from the probe's lines."""
+def outages(lines: Iterable[str]) -> dict[str, list[tuple[datetime, datetime]]]:
+    """When each site was down, from the probe's lines; an outage that never ended is left open until now."""
     changes: dict[str, list[tuple[datetime, bool]]] = {}
     for line in lines:
         entry = json.loads(line)
         changes.setdefault(entry["site"], []).append((datetime.fromisoformat(entry["at"]), entry["up"]))
     return {
-        site: round(
-            sum((later - earlier).total_seconds() for (earlier, up), (later, _) in pairwise(seen) if not up),
-            3,
-        )
+        site: [
+            (earlier, later)
+            for (earlier, up), (later, _) in pairwise([*seen, (datetime.now(UTC), True)])
+            if not up
+        ]
         for site, seen in changes.items()
     }
+
+
+def downtime(found: Iterable[tuple[datetime, datetime]], since: datetime, until: datetime) -> float:
+    """Seconds of the outages `found` that fall between `since` and `until`."""
+    parts = ((max(begin, since), min(end, until)) for begin, end in found)
+    return round(sum((end - begin).total_seconds() for begin, end in parts if end > begin), 3)
 
 
 def main() -> None:
@@ -86,11 +92,6 @@ def main() -> None:
         pass
     for thread in threads:
         thread.join(TIMEOUT_S + 1)
-
-
-def read(path: Path) -> dict[str, float]:
-    """The downtimes that the probe's output in `path` tells."""
-    return downtime(path.read_text(encoding="utf-8").splitlines())
 
 
 if __name__ == "__main__":
