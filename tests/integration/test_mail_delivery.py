@@ -148,7 +148,7 @@ def test_a_server_that_is_unwell_is_given_up_in_time(script: Script, reason: str
         started = time.monotonic()
         with pytest.raises(Unavailable, match=reason):
             deliver(mail_entry(), ways(smtp))
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
 
 def test_a_bad_farewell_does_not_send_the_mail_twice(inbox: Inbox) -> None:

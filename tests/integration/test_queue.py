@@ -152,7 +152,7 @@ def test_nobody_listening_is_unavailable_soon() -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match="queue freshet-requests: no answer"):
         queue.send("x")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
 
 
 def test_an_endpoint_that_hangs_is_given_up() -> None:
@@ -162,7 +162,7 @@ def test_an_endpoint_that_hangs_is_given_up() -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable, match=r"queue q: no answer \(ReadTimeoutError\)"), calling("queue q"):
             sqs.get_queue_url(QueueName="q")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
 
 class FailsOnce(BaseHTTPRequestHandler):

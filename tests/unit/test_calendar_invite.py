@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.calendar_invite import OCTETS, icalendar
@@ -118,6 +118,7 @@ def test_times_are_right_in_local_zones_across_a_change_of_the_clocks(
     assert local_times == shown
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_any_text_stays_inside_its_property(summary: str, location: str) -> None:
     invite = replace(INVITE, summary=summary, location=location)
