@@ -123,13 +123,17 @@ class GoldenClone:
         )
 
 
-def build_golden(job: CopyJob, through: CopyMethod, progress: Watch = unwatched) -> CopyReport:
+def build_golden(
+    job: CopyJob, through: CopyMethod, progress: Watch = unwatched, *, asked: CopyJob | None = None
+) -> CopyReport:
     """Build the image that `job` names through another method, and put it in the old one's place.
 
     Args:
         job: its `incoming` is the database to build in, as `through` needs it, on the server of the targets.
         through: brings the masked data.
         progress: told how far it is.
+        asked: the copy that the image will be offered for, where `job` reads from another place that holds
+            Production's data masked already; its `fingerprint` is set.
 
     Raises:
         Refused: the job names no image.
@@ -138,16 +142,17 @@ def build_golden(job: CopyJob, through: CopyMethod, progress: Watch = unwatched)
     """
     if job.golden is None:
         raise Refused(f"server '{job.target.name}': this copy names no golden image to build")
-    with job.on_source() as source:
-        word = job.fingerprint or fingerprint(source)
+    asked = asked or job
+    with asked.on_source() as source:
+        word = asked.fingerprint or fingerprint(source)
         system = _system(source)
     report = through.copy(replace(job, fingerprint=word), progress)
     with job.on_target(ADMIN_DATABASE, autocommit=True) as admin:
         size = admin.execute("SELECT pg_database_size(%s::name)", [job.incoming]).fetchone()
         image = Golden(
-            source=f"{job.source.name}/{job.source_database}",
+            source=f"{asked.source.name}/{asked.source_database}",
             system=system,
-            policy=job.policy_hash(),
+            policy=asked.policy_hash(),
             schema=word,
             as_of=report.as_of.isoformat(),
             tables=report.tables,

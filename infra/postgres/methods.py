@@ -92,9 +92,18 @@ class CopyJob:
         if self.target.production:
             raise Refused(f"server '{self.target.name}' holds Production: no copy is built there")
 
-    def on_source(self) -> psycopg.Connection:
+    def on_source(self, *, replication: bool = False) -> psycopg.Connection:
         """A session in the source database, as the reader."""
-        return connect(self.source, self.source_database, self.reader, self.secrets, run=self.run)
+        name, login = self.source_database, self.reader
+        return connect(
+            self.source,
+            name,
+            login,
+            self.secrets,
+            run=self.run,
+            autocommit=replication,
+            replication=replication,
+        )
 
     def on_target(self, database: str | None = None, *, autocommit: bool = False) -> psycopg.Connection:
         """A session on the target, as the owner; in the incoming database unless another is named."""

@@ -49,6 +49,7 @@ def connect(
     *,
     run: str,
     autocommit: bool = False,
+    replication: bool = False,
 ) -> psycopg.Connection:
     """Open a session in `database` on `server` as `login`.
 
@@ -59,6 +60,7 @@ def connect(
         secrets: where the secret's file lies.
         run: the run id, or another short word that says whose session it is.
         autocommit: each statement is its own transaction.
+        replication: speak to the server's replication side, for which it keeps rules of its own.
 
     Raises:
         Unavailable: the secret cannot be read, or the server does not let the session in.
@@ -79,6 +81,7 @@ def connect(
             keepalives_count=4,
             tcp_user_timeout=UNREACHABLE_MS,
             client_encoding="UTF8",
+            replication="true" if replication else "false",
             options=server_options(),
         )
     except psycopg.OperationalError as error:
