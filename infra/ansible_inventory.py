@@ -53,7 +53,7 @@ def write_inventory(
             raise Refused(f"variable '{name}': use lower-case letters, digits and underscores")
     inventory = {
         "webapp": {
-            "hosts": {str(host.name): _host(host, secrets) for host in hosts},
+            "hosts": {str(host.name): _host(host, secrets, path.parent) for host in hosts},
             "vars": _plain(dict(variables)),
         }
     }
@@ -74,9 +74,14 @@ def secret_files(value: object) -> Iterator[Path]:
             yield from secret_files(inner)
 
 
-def _host(host: Host, secrets: SecretFiles) -> dict[str, object]:
+def _host(host: Host, secrets: SecretFiles, private: Path) -> dict[str, object]:
     if host.connection == "local":
-        return {"ansible_connection": "local", "ansible_python_interpreter": _Text(sys.executable)}
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": _Text(sys.executable),
+            # What a killed module leaves behind goes with the private folder.
+            "ansible_remote_tmp": _Text(private / "modules"),
+        }
     if host.connection != "ssh":
         raise Refused(f"host '{host.name}': connection '{host.connection}' is unknown; use local or ssh")
     told: dict[str, object] = {

@@ -1,12 +1,14 @@
+#!/usr/bin/python3
 """Ansible module: whether a host is ready for a release; tells every finding at once, changes nothing."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
 DOCUMENTATION = r"""
 module: host_ready
@@ -27,31 +29,38 @@ freshet_facts: {description: "What was found.", type: dict, returned: always}
 """
 
 
+# WANT_JSON: Ansible hands the arguments over in a file.
+
+
+def arguments() -> dict[str, Any]:
+    """What the task said; a module without Ansible's library starts in a fifth of the time."""
+    return dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+def leave(**result: object) -> None:
+    """Tell Ansible the result and end."""
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.exit(1 if result.get("failed") else 0)
+
+
 def main() -> None:
     """Look around."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "tools": {"type": "list", "elements": "str", "default": []},
-            "free_mb": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
-    )
-    root = Path(module.params["root"])
+    asked = arguments()
+    free_wanted = int(asked.get("free_mb", 300))
+    root = Path(asked["root"])
     findings = []
     existing = root
     while not existing.exists():
         existing = existing.parent
     free_mb = shutil.disk_usage(existing).free // 1_000_000
-    staged = (root / "releases" / module.params["release"] / ".complete").is_file()
-    if not staged and free_mb < module.params["free_mb"]:
-        findings.append(f"{existing} has {free_mb} MB free, a release needs {module.params['free_mb']} MB")
+    staged = (root / "releases" / asked["release"] / ".complete").is_file()
+    if not staged and free_mb < free_wanted:
+        findings.append(f"{existing} has {free_mb} MB free, a release needs {free_wanted} MB")
     if not os.access(existing, os.W_OK):
         findings.append(f"{existing} may not be written to by this user")
     findings += [
         f"the program {tool} is not on this host"
-        for tool in module.params["tools"]
+        for tool in asked.get("tools", [])
         if shutil.which(tool) is None
     ]
     link = root / "current"
@@ -63,8 +72,8 @@ def main() -> None:
         "installed": bool(active),
     }
     if findings:
-        module.fail_json(msg="not ready: " + "; ".join(findings), freshet_facts=facts)
-    module.exit_json(changed=False, freshet_facts=facts)
+        leave(failed=True, msg="not ready: " + "; ".join(findings), freshet_facts=facts)
+    leave(changed=False, freshet_facts=facts)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
+#!/usr/bin/python3
 """Ansible module: read facts about a release from its files, without running it."""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
 DOCUMENTATION = r"""
 module: release_facts
@@ -29,25 +31,33 @@ freshet_facts: {description: "The facts.", type: dict, returned: always}
 """
 
 
+# WANT_JSON: Ansible hands the arguments over in a file.
+
+
+def arguments() -> dict[str, Any]:
+    """What the task said; a module without Ansible's library starts in a fifth of the time."""
+    return dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+def leave(**result: object) -> None:
+    """Tell Ansible the result and end."""
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.exit(1 if result.get("failed") else 0)
+
+
 def main() -> None:
     """Read the facts; one that is not found is an error, since somebody relies on it."""
-    module = AnsibleModule(
-        argument_spec={
-            "folder": {"type": "path", "required": True},
-            "facts": {"type": "dict", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    folder = Path(module.params["folder"])
+    asked = arguments()
+    folder = Path(asked["folder"])
     told = {}
-    for name, where in module.params["facts"].items():
+    for name, where in asked["facts"].items():
         texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob(where["glob"]))]
         match = next((found for text in texts if (found := re.search(where["pattern"], text))), None)
         if match is not None:
             told[name] = match.group(1)
-        elif not module.check_mode:
-            module.fail_json(msg=f"{folder}: no file like {where['glob']} tells {name}")
-    module.exit_json(changed=False, freshet_facts=told)
+        elif not asked.get("_ansible_check_mode"):
+            leave(failed=True, msg=f"{folder}: no file like {where['glob']} tells {name}")
+    leave(changed=False, freshet_facts=told)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ class Sequence:
                 self.running.remove(command)
                 self.note(command)
                 if code != 0:
-                    return f"{command.name}: exit code {code}: {self.output[command.name]}"
+                    last = " / ".join(self.output[command.name].splitlines()[-3:])
+                    return f"{command.name}: exit code {code}: {last}"
             elif command.seconds() > self.timeout_s:
                 return f"{command.name}: not done within {self.timeout_s:.0f} s, ended"
         return ""

@@ -25,6 +25,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 TICK_S = 0.04
+"""How often a closed door looks around."""
+REST_S = 0.5
+"""How often an open one does; it is woken by SIGUSR1."""
 HEAD_LIMIT = 16 * 1024
 HEAD_TIMEOUT_S = 10.0
 QUIET_S = 0.1
@@ -105,7 +108,7 @@ class Door:
                     relay.writer.close()
         told = (self.state["serial"], mode, len(users) if mode != "open" else 0)
         if told != self.told:
-            text = json.dumps({"serial": told[0], "mode": told[1], "busy": told[2]})
+            text = json.dumps({"serial": told[0], "mode": told[1], "busy": told[2], "pid": os.getpid()})
             making = self.told_file.with_suffix(".making")
             making.write_text(text, encoding="utf-8")
             making.replace(self.told_file)
@@ -257,17 +260,21 @@ async def main(folder: Path) -> None:
         Door(name, folder, (site["listen"], site["port"]), (site["backend_address"], site["backend_port"]))
         for name, site in sorted(declared.items())
     ]
-    ended = asyncio.Event()
+    ended, woken = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, lambda: (ended.set(), woken.set()))
+    loop.add_signal_handler(signal.SIGUSR1, woken.set)
     for door in doors:
         door.look()
         await asyncio.start_server(door.serve, *door.listen, limit=HEAD_LIMIT, backlog=512)
     while not ended.is_set():
+        woken.clear()
         for door in doors:
             door.look()
+        resting = all(door.state["mode"] == "open" for door in doors)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(ended.wait(), TICK_S)
+            await asyncio.wait_for(woken.wait(), REST_S if resting else TICK_S)
 
 
 if __name__ == "__main__":
