@@ -124,6 +124,8 @@ class Door:
                 await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError):
             pass  # The other side went away or sent no request: nobody is left to tell.
+        except asyncio.CancelledError:
+            pass  # The door is being ended, and with it every connection.
         finally:
             self.connections -= 1
             writer.close()
@@ -225,7 +227,11 @@ body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 18vh a
 
 def _read_state(path: Path) -> dict[str, object]:
     state = json.loads(path.read_text(encoding="utf-8"))
-    if state.get("mode") not in {"open", "hold", "maintenance"} or "serial" not in state:
+    if (
+        not isinstance(state, dict)
+        or state.get("mode") not in {"open", "hold", "maintenance"}
+        or "serial" not in state
+    ):
         raise ValueError("mode or serial is missing")
     _instant(state.get("until_utc"))
     _instant(state.get("lease_until"))
