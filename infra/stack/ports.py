@@ -18,6 +18,9 @@ import psutil
 from policy.errors import Refused
 
 DEFAULT_BASE = 15430
+FURTHER_BASE = 16430
+"""What is offered when the usual ports are taken."""
+
 SITES = 8
 """How many ports from `Ports.sites` on are kept for web applications."""
 _OFFSETS: Mapping[str, int] = {
@@ -142,7 +145,7 @@ def require_free(wanted: Mapping[int, str]) -> None:
     """
     findings = [
         f"port {port}, needed for {use}, is taken by {holder(port)}; stop that, "
-        "or choose other ports: freshet up --port-base 16430"
+        f"or choose other ports: freshet up --port-base {FURTHER_BASE if port < FURTHER_BASE else 17430}"
         for port, use in wanted.items()
         if not is_free(port)
     ]

@@ -18,6 +18,7 @@ from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import Ports, is_free
 from infra.stack.service import wait_until_well
 from infra.stack.settings_file import environment
+from policy.errors import Unavailable
 
 POOL = "freshet"
 PREFECT_PASSFILE = "pgpass-prefect"
@@ -56,15 +57,24 @@ class PrefectServer:
         return self.daemon.process() is not None
 
     def start(self, stopping: threading.Event) -> None:
-        """Start it and wait for its API; the first start creates its tables."""
+        """Start it, wait for its API, and create the pool; the first start creates its tables."""
         self.daemon.start()
         wait_until_well(
             self.ailment,
             alive=self.running,
             last_words=self.daemon.last_words,
             stopping=stopping,
-            within_s=120.0,
+            within_s=180.0,
         )
+        try:
+            pool = {"name": POOL, "type": "process"}
+            answer = httpx.post(f"{self._base}/api/work_pools/", json=pool, timeout=10.0)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the work pool {POOL} could not be created ({type(error).__name__})"
+            ) from error
+        if answer.status_code not in {httpx.codes.CREATED, httpx.codes.CONFLICT}:
+            raise Unavailable(f"the work pool {POOL} could not be created: {answer.status_code}")
 
     def stop(self) -> None:
         """Stop it."""
@@ -116,7 +126,7 @@ class PrefectWorker:
             alive=self.running,
             last_words=self.daemon.last_words,
             stopping=stopping,
-            within_s=60.0,
+            within_s=120.0,
         )
 
     def stop(self) -> None:

@@ -6,8 +6,6 @@ only what carries this stack's cookie is ever ended.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +17,19 @@ from infra.secrets import SecretFiles
 from infra.stack import demo_estate, keyring, settings_file
 from infra.stack.aws_service import AwsService
 from infra.stack.cluster_service import LEDGER_ROLE, PREFECT_ROLE, ClusterService, cluster_services
-from infra.stack.layout import PROJECT, Layout
+from infra.stack.deployments import Deployments
+from infra.stack.layout import Layout
 from infra.stack.lock import exclusive
 from infra.stack.mail_service import MailService
 from infra.stack.ports import SITES, Ports, asked_for, require_free
 from infra.stack.prefect_services import PREFECT_PASSFILE, PrefectServer, PrefectWorker
-from infra.stack.processes import carrying, cookie, end
+from infra.stack.processes import carrying, end
 from infra.stack.roles import DatabaseRole
 from infra.stack.service import Service
 from infra.stack.supervisor_service import SupervisorService
 from policy.errors import Refused, Unavailable
 
 Tell = Callable[[str], None]
-REGISTER = ("-m", "prefect", "--no-prompt", "deploy", "--all")
-"""Registers what `prefect.yaml` declares, once Prefect serves and before its worker starts."""
 
 
 class Stack:
@@ -154,36 +151,45 @@ class Stack:
         """Start all at once, each as soon as what it needs serves."""
         stopping = threading.Event()
         jobs: dict[str, Future[None]] = {}
-        executor = ThreadPoolExecutor(max_workers=len(services), thread_name_prefix="freshet-up")
-
-        def bring_up(service: Service) -> None:
-            for need in service.after:
-                if jobs[need].exception() is not None:
-                    raise Unavailable(f"it waits for {need}, which did not start")
-            began = time.monotonic()
-            ran = service.running()
-            if ran and (ailment := service.ailment()) is not None and not isinstance(service, ClusterService):
-                self._tell(f"  {service.name:<15} is ill ({ailment}); it is started anew")
-                service.stop()
-                ran = False
-            # Also when it runs: a killed `up` may have left it running and unfurnished.
-            service.start(stopping)
-            state = "runs already" if ran else f"ready after {time.monotonic() - began:.1f} s"
-            self._tell(f"  {service.name:<15} {service.what}: {state}")
-            self._afterwards(service, services)
-
+        executor = ThreadPoolExecutor(max_workers=len(services) + 1, thread_name_prefix="freshet-up")
         try:
             for service in services:
-                jobs[service.name] = executor.submit(bring_up, service)
-            for service in services:
+                needs = [jobs[need] for need in service.after]
+                jobs[service.name] = executor.submit(self._bring_up, service, needs, services, stopping)
+            if "prefect-server" in jobs:
+                # Beside the worker's start: neither needs the other.
+                jobs["deployments"] = executor.submit(self._register, jobs["prefect-server"], services)
+            for name, job in jobs.items():
                 try:
-                    jobs[service.name].result()
+                    job.result()
                 except Unavailable as error:
-                    raise Unavailable(f"{service.name} ({service.what}): {error}") from error
+                    raise Unavailable(f"{name}: {error}") from error
         finally:
             # After an error or Ctrl-C: what has started stays, a second `up` or `down` finds it.
             stopping.set()
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def _bring_up(
+        self,
+        service: Service,
+        needs: Sequence[Future[None]],
+        services: Sequence[Service],
+        stopping: threading.Event,
+    ) -> None:
+        """Start one service once what it needs serves, and do what becomes possible then."""
+        if any(need.exception() is not None for need in needs):
+            raise Unavailable(f"it waits for {' and '.join(service.after)}, of which one did not start")
+        began = time.monotonic()
+        ran = service.running()
+        if ran and (ailment := service.ailment()) is not None and not isinstance(service, ClusterService):
+            self._tell(f"  {service.name:<15} is ill ({ailment}); it is started anew")
+            service.stop()
+            ran = False
+        # Also when it runs: a killed `up` may have left it running and unfurnished.
+        service.start(stopping)
+        state = "runs already" if ran else f"ready after {time.monotonic() - began:.1f} s"
+        self._tell(f"  {service.name:<15} {service.what}: {state}")
+        self._afterwards(service, services)
 
     def _afterwards(self, service: Service, services: Sequence[Service]) -> None:
         """What becomes possible when `service` serves."""
@@ -195,36 +201,30 @@ class Stack:
                 self._tell(f"  ledger: applied {', '.join(applied)}")
         elif service.name == "supervisor":
             self._render_estate(services)
-        elif service.name == "prefect-server":
-            self._deploy()
 
     def _render_estate(self, services: Sequence[Service]) -> None:
         if self.settings["FRESHET_ESTATE"] != str(self.layout.estate):
             return
-        identities = {
-            service.name: service.cluster.system_identifier()
-            for service in services
-            if isinstance(service, ClusterService)
-        }
-        if not demo_estate.render(self.layout, self.ports, identities):
+        if not demo_estate.render(self.layout, self.ports, _identities(services)):
             self._tell(f"  {self.layout.estate} was edited by hand and is left as it is")
 
-    def _deploy(self) -> None:
+    def _register(self, server: Future[None], services: Sequence[Service]) -> None:
+        """Register Prefect's deployments, if the server serves and anything about them has changed."""
+        if server.exception() is not None:
+            return
         began = time.monotonic()
-        try:
-            done = subprocess.run(
-                [sys.executable, *REGISTER],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=PROJECT,
-                env={**settings_file.environment(self.settings), **cookie(self.layout.state)},
-                stdin=subprocess.DEVNULL,
-                timeout=180,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable("Prefect's deployments were not registered within 180 s") from error
-        if done.returncode != 0:
-            said = " / ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])
-            raise Unavailable(f"Prefect's deployments could not be registered: {said}")
-        self._tell(f"  deployments registered after {time.monotonic() - began:.1f} s")
+        deployments = Deployments(
+            layout=self.layout, settings=self.settings, database=_identities(services)["control"]
+        )
+        if not deployments.current():
+            deployments.register()
+            self._tell(f"  {'deployments':<15} registered after {time.monotonic() - began:.1f} s")
+
+
+def _identities(services: Sequence[Service]) -> dict[str, str]:
+    """The system identifier of each cluster."""
+    return {
+        service.name: service.cluster.system_identifier()
+        for service in services
+        if isinstance(service, ClusterService)
+    }
