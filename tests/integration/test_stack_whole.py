@@ -91,6 +91,7 @@ def test_a_second_up_leaves_every_process_as_it_is(state: Path) -> None:
     answer = run("up")
     assert answer.exit_code == 0, answer.output
     assert answer.output.count("runs already") == 8
+    assert "deployments" not in answer.output
     assert before <= {process.pid for process in carrying(state)}
     refused = run("up", "--port-base", str(free_base()))
     assert refused.exit_code == 2
