@@ -23,7 +23,8 @@ REFUSED, UNAVAILABLE, STUCK = 2, 3, 4
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-console = Console(highlight=False, soft_wrap=True)
+# Where nobody looks at a terminal, lines are not broken to fit one.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
 def answers(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

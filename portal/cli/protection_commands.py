@@ -12,7 +12,7 @@ import typer
 from infra.estate_file import load_estate
 from infra.postgres.classify import classify
 from infra.postgres.compare import ready
-from infra.postgres.conditions import check_conditions
+from infra.postgres.conditions import check_conditions, check_probes
 from infra.postgres.effect import Effect, UnknownKeys, effect, unknown_keys
 from infra.postgres.schema import read_schema
 from infra.postgres.selections import selections
@@ -61,6 +61,7 @@ def check(customer: Customer, as_json: Json = False) -> None:
             taken = selections(protection, schema)
             ready(source, key.get_secret_value())
             findings += check_conditions(source, taken, key)
+            findings += check_probes(source, protection)
             if not findings:
                 effects = effect(source, protection, schema, taken)
                 unknown = unknown_keys(source, protection, schema, taken)

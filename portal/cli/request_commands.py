@@ -28,6 +28,8 @@ request_app = typer.Typer(
     no_args_is_help=True,
 )
 
+REASON_WIDTH = 70
+
 Number = Annotated[str, typer.Argument(metavar="ID", help="the request, such as R42")]
 As = Annotated[
     str | None,
@@ -131,7 +133,7 @@ def list_command(
                 ""
                 if request.scheduled_for is None
                 else f"{request.scheduled_for.astimezone(zone):%Y-%m-%d %H:%M %Z}",
-                request.reason,
+                _short(request.reason),
             )
             for request in found
         ],
@@ -319,6 +321,12 @@ def _what(request: Request) -> str:
     if request.kind is Kind.UPGRADE:
         return f"upgrade to {request.version}" + (" with refresh" if request.refresh else "")
     return request.kind.value
+
+
+def _short(sentence: str) -> str:
+    """What fits a list; `request show` has the whole of it."""
+    line = " ".join(sentence.split())
+    return line if len(line) <= REASON_WIDTH else f"{line[: REASON_WIDTH - 1]}…"
 
 
 def _s(seconds: float | None) -> str:

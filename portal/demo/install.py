@@ -72,12 +72,18 @@ def _install(world: World, estate: Estate, webapp: WebApp) -> WebApp:
 
 
 def create_database(world: World, estate: Estate, site: Site) -> None:
-    """Create the site's empty database, which only its owner may enter."""
+    """Create the site's empty database, which only its owner and the server's reader may enter."""
     server = estate.servers[site.server]
     with connect(server, "postgres", server.owner, world.secrets, run=RUN, autocommit=True) as session:
         if not exists(session, site.database):
             session.execute(SQL("create database {}").format(Identifier(site.database)))
             session.execute(SQL("revoke all on database {} from public").format(Identifier(site.database)))
+            if server.reader is not None:
+                session.execute(
+                    SQL("grant connect on database {} to {}").format(
+                        Identifier(site.database), Identifier(server.reader.user)
+                    )
+                )
 
 
 def record(world: World, webapp: WebApp, release: Release) -> None:
