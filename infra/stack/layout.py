@@ -81,6 +81,7 @@ class Layout:
         """Make the folders, closed to others: there is personal data and there are secrets in them."""
         self.state.mkdir(parents=True, exist_ok=True)
         for folder in (
+            self.state / "tmp",
             self.secrets,
             self.clusters,
             self.logs,

@@ -90,4 +90,6 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     }
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join([programs, inherited.get("PATH", os.defpath)])
-    return {**inherited, **settings, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    # Prefect's worker keeps what it stores in a folder of fixed name there, which another user's would own.
+    temporary = str(Path(settings["FRESHET_STATE_DIR"]) / "tmp")
+    return {**inherited, **settings, "PATH": path, "TMPDIR": temporary, "PYTHONUNBUFFERED": "1"}
