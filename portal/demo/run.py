@@ -139,7 +139,11 @@ def _result(
         "requests": [
             {key: request.get(key) for key in _SHOWN}
             | {
-                "copied_bytes": sum(int(step["facts"].get("copied_bytes", 0)) for step in request["steps"]),
+                "copied_bytes": sum(
+                    int(step["facts"].get("bytes", 0))
+                    for step in request["steps"]
+                    if step["name"] == "copy_masked"
+                ),
                 "steps": [
                     {key: step[key] for key in ("name", "state", "seconds", "undo_seconds")}
                     for step in request["steps"]
