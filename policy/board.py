@@ -1,7 +1,8 @@
 """Who holds what, and whom a change can reach: the planner's books.
 
-Invariant: what an entry or a run holds on the timelines is exactly what its place says; when something is
-taken or given back, `again` gets every turn whose place that may change, and none before it.
+Invariant: what an entry or a run holds on the timelines is exactly what its place says. When something is
+taken or given back, every entry whose place that may change is called up, in turn, with the minutes at which
+a start has to be tried: those that became free, or everything from the start that was lost.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from policy.windows import Calendar
 
 _OVERDUE = timedelta(minutes=5)
 """How much longer a run is given that should have ended by now."""
+FAR = 10**9
+"""No last minute."""
 _BUSY_FROM = 150
 """From so many users on, a timeline counts by the minute."""
 
@@ -36,7 +39,8 @@ class Board:
         self._running: dict[RunId, tuple[Turn, int, Running]] = {}
         self._openings: dict[int, Openings] = {}
         self._blocked: dict[str, set[RequestId]] = defaultdict(set)
-        self._again: list[Turn] = []
+        self._called: list[Turn] = []
+        self._tries: dict[Turn, tuple[int, int]] = {}
         wanted: dict[str, int] = defaultdict(int)
         for everyone in (queue.waiting, queue.running):
             for one in everyone:
@@ -85,19 +89,23 @@ class Board:
             lines[entry.line].append(turn)
         return lines
 
-    def next_turn(self) -> Entry | None:
-        """Whoever has to be looked at next, or None when all is settled."""
-        while self._again:
-            turn = heappop(self._again)
-            while self._again and self._again[0] == turn:
-                heappop(self._again)
+    def next_call(self) -> tuple[Entry, int, int] | None:
+        """Whoever is to be looked at next, and from and to which minute; None when all is settled."""
+        while self._called:
+            turn = heappop(self._called)
+            first, last = self._tries.pop(turn)
             if turn in self.by_turn:
-                return self.by_turn[turn]
+                return self.by_turn[turn], first, last
         return None
 
-    def look_at(self, entry: Entry) -> None:
-        """Have `entry` looked at when its turn comes."""
-        heappush(self._again, entry.turn)
+    def call(self, turn: Turn, first: int = 0, last: int = FAR) -> None:
+        """Have whoever has `turn` looked at, trying every start from `first` to `last`."""
+        known = self._tries.get(turn)
+        if known is None:
+            heappush(self._called, turn)
+            self._tries[turn] = (first, last)
+        else:
+            self._tries[turn] = (min(first, known[0]), max(last, known[1]))
 
     def move(self, entry: Entry, start: int | None, blocked: dict[str, tuple[int, int]]) -> None:
         """Place `entry` at `start`, and have all looked at whom that reaches.
@@ -173,17 +181,17 @@ class Board:
             for request in self._blocked[use.resource]:
                 entry = self.entries[request]
                 blocked_from, blocked_to = entry.blocked[use.resource]
-                if entry.turn > turn and blocked_from < end and blocked_to > start - entry.length:
-                    heappush(self._again, entry.turn)
+                first = start - entry.length + 1
+                if entry.turn > turn and blocked_from < end and blocked_to > first:
+                    self.call(entry.turn, first, end - 1)
 
     def _taken(self, uses: tuple[Use, ...], start: int, end: int, turn: Turn) -> None:
         for use in uses:
-            timeline = self._timelines[use.resource]
-            if timeline.crowded(start, end):
-                for share in timeline.overlapping(start, end):
-                    if share.turn > turn:
-                        heappush(self._again, share.turn)
+            for displaced in self._timelines[use.resource].displaced(start, end, turn):
+                holder = self.by_turn.get(displaced)
+                if holder is not None and holder.start is not None:
+                    self.call(displaced, holder.start)
 
 
 def _end(running: Running, queue: Queue) -> int:
-    return minute(max(running.until, queue.now + _OVERDUE))
+    return minute(running.until if running.until > queue.now else queue.now + _OVERDUE)

@@ -48,14 +48,8 @@ class Minutes:
             full = bytearray(
                 self._at_least(self.capacity - amount + 1, self._counts[2 * start : 2 * (limit + length)])
             )
-        at, last = start - offset, limit - offset
-        while at <= last:
-            taken = full.rfind(1, at, at + length)
-            if taken < 0:
-                return at + offset
-            following = full.find(0, taken + 1)
-            at = following if following >= 0 else len(full)
-        return None
+        found = first_clear(full, start - offset, length, limit - offset)
+        return None if found is None else found + offset
 
     def exceeds(self, low: int, high: int) -> bool:
         """Whether more than the capacity is taken in some minute from `low` up to `high`."""
@@ -67,6 +61,17 @@ class Minutes:
         minutes = len(counts) // 2
         compared = int.from_bytes(counts, "little") + (_BIT - level) * _ones(minutes)
         return compared.to_bytes(2 * minutes, "little")[1::2].translate(_HIGH_BIT)
+
+
+def first_clear(marks: bytes | bytearray, start: int, length: int, limit: int) -> int | None:
+    """The first position from `start` to `limit` with no mark of 1 in the `length` bytes from it on."""
+    while start <= limit:
+        taken = marks.rfind(1, start, start + length)
+        if taken < 0:
+            return start
+        following = marks.find(0, taken + 1)
+        start = following if following >= 0 else len(marks)
+    return None
 
 
 @lru_cache(maxsize=1024)

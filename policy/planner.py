@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from policy.board import Board
+from policy.board import FAR, Board
 from policy.names import RequestId
 from policy.openings import Range, minute, minutes
 from policy.pause import Pause, applying
@@ -23,13 +23,15 @@ from policy.plan import Plan
 from policy.plan_entry import Entry
 from policy.plan_reasons import answer
 from policy.timeline import NO_TURN, Turn
-from policy.waiting import Queue
+from policy.waiting import Queue, Waiting
 
 GRACE = timedelta(hours=1)
 """Under a pause without an end, whatever would start within this time has no date; later dates stand."""
 _ANEW_AFTER = timedelta(days=2)
 _BEHIND_RUNNING: Turn = (1, -1, 0, 0)
 _ANNOUNCED, _ASKED = 1, 2
+_MANY = 400
+"""A change that reaches more requests than this is followed by planning anew, which is then faster."""
 
 
 def plan(queue: Queue) -> Plan:
@@ -87,9 +89,13 @@ class Planner:
             or queue.now - self._board.origin > _ANEW_AFTER
             or bool(queue.pauses or old.pauses)
             or queue.capacities != old.capacities
-            or not all(self._board.knows(waiting.uses) for waiting in queue.waiting)
             or not all(self._board.knows(running.uses) for running in queue.running)
+            or not all(self._board.knows(w.uses) for w in queue.waiting if not self._has(w))
         )
+
+    def _has(self, waiting: Waiting) -> bool:
+        entry = self._board.entries.get(waiting.id)
+        return entry is not None and (entry.waiting is waiting or entry.waiting == waiting)
 
     def _begin(self, queue: Queue) -> None:
         self._queue = queue
@@ -99,34 +105,41 @@ class Planner:
             entry = self._board.entries[waiting.id] = Entry(waiting)
             self._give_turn(entry)
         for _, entry in sorted(self._board.by_turn.items()):
-            self._place(entry)
+            self._place(entry, 0, FAR)
 
     def _follow(self, queue: Queue) -> None:
-        old, self._queue = self._queue, queue
+        self._forget_who_left(queue)
+        self._queue = queue
         self._now = minute(queue.now)
-        board = self._board
-        staying = {waiting.id for waiting in queue.waiting}
-        for waiting in old.waiting:
-            if waiting.id not in staying:
-                board.forget(board.entries[waiting.id])
-                del board.entries[waiting.id]
-        touched = board.follow(queue)
+        touched = self._board.follow(queue)
+        overdue = [e for e in self._board.entries.values() if e.start is not None and e.start < self._now]
+        if len(overdue) > _MANY:
+            self._begin(queue)
+            return
         for waiting in queue.waiting:
-            entry = board.entries.get(waiting.id)
-            if entry is None:
-                entry = board.entries[waiting.id] = Entry(waiting)
-            elif entry.waiting is not waiting and entry.waiting != waiting:
-                board.forget(entry)
-                entry = board.entries[waiting.id] = Entry(waiting)
-            elif self._is_stale(entry, touched):
-                board.forget(entry)
-            else:
-                continue
+            entry = self._board.entries.get(waiting.id)
+            if entry is not None:
+                if self._has(waiting) and not self._is_stale(entry, touched):
+                    continue
+                self._board.forget(entry)
+            if entry is None or entry.waiting is not waiting:
+                entry = self._board.entries[waiting.id] = Entry(waiting)
             self._give_turn(entry)
             if waiting.hold is None:
-                board.look_at(entry)
-        while (following := board.next_turn()) is not None:
-            self._place(following)
+                self._board.call(entry.turn)
+        for _ in range(_MANY):
+            following = self._board.next_call()
+            if following is None:
+                return
+            self._place(*following)
+        self._begin(queue)
+
+    def _forget_who_left(self, queue: Queue) -> None:
+        staying = {waiting.id for waiting in queue.waiting}
+        for waiting in self._queue.waiting:
+            if waiting.id not in staying:
+                self._board.forget(self._board.entries[waiting.id])
+                del self._board.entries[waiting.id]
 
     def _is_stale(self, entry: Entry, touched: set[str]) -> bool:
         """Whether an unchanged `entry` has to be looked at because of the time or of what runs."""
@@ -171,14 +184,23 @@ class Planner:
             for use in entry.waiting.uses
         )
 
-    def _place(self, entry: Entry) -> None:
+    def _place(self, entry: Entry, first: int, last: int) -> None:
+        """Find the place of `entry`, which can only have changed for starts from `first` to `last`."""
         entry.earliest = max(entry.earliest, self._now)
-        blocked: dict[str, tuple[int, int]] = {}
+        begin, bounded = max(first, entry.earliest), last < FAR
+        if bounded and entry.start is not None:
+            last = min(last, entry.start - 1)
+        # Outside these minutes, what kept it from starting still does.
+        blocked = dict(entry.blocked) if bounded or begin > entry.earliest else {}
         found: int | None = None
-        for within in self._board.ranges(entry, entry.earliest):
-            found = self._in_range(entry, within, blocked)
+        for within in self._board.ranges(entry, begin):
+            if within.first > last:
+                break
+            found = self._in_range(entry, within._replace(last=min(within.last, last)), blocked)
             if found is not None:
                 break
+        if found is None and bounded:
+            found = entry.start
         entry.paused = (
             found is not None
             and entry.pause is not None

@@ -11,15 +11,16 @@ how much is taken (`policy.minutes`).
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from itertools import accumulate
 from typing import NamedTuple
 
-from policy.minutes import MOST, Minutes
+from policy.minutes import MOST, Minutes, first_clear
 
 Turn = tuple[int, int, int, int]
 """Where somebody stands in the queue; smaller is earlier."""
 
 NO_TURN: Turn = (-1, 0, 0, 0)
-_STRETCH = 1440
+_STRETCH = 480
 
 
 class Share(NamedTuple):
@@ -84,27 +85,43 @@ class Timeline:
             return self._first_gap(start, length, amount, limit, turn)
         at = self._minutes.first_free(start - self._origin, length, amount, limit - self._origin)
         if turn <= self._latest and at != start - self._origin:
-            at = self._first_free_before(self._minutes, start, length, amount, limit, turn)
+            return self._first_free_before(start, length, amount, limit, turn)
         return None if at is None else at + self._origin
 
     def overlapping(self, start: int, end: int) -> list[Share]:
         """Every share that is held at some time between `start` and `end`, by its start."""
-        first = bisect_left(self._shares, (start - self._longest,))
-        last = bisect_left(self._shares, (end,))
-        return [share for share in self._shares[first:last] if share.end > start]
+        shares = self._shares
+        first = bisect_left(shares, (start - self._longest,))
+        if first == len(shares) or shares[first].start >= end:
+            return []
+        last = bisect_left(shares, (end,), first)
+        return [share for share in shares[first:last] if share.end > start]
 
-    def crowded(self, start: int, end: int) -> bool:
-        """Whether more is held than there is at some time between `start` and `end`."""
-        if self._minutes is not None:
-            return self._minutes.exceeds(max(0, start - self._origin), max(0, end - self._origin))
+    def displaced(self, start: int, end: int, turn: Turn) -> list[Turn]:
+        """The turns after `turn` for whose shares there is no room between `start` and `end`."""
+        if turn >= self._latest:
+            return []
         shares = self.overlapping(start, end)
-        if sum(share.amount for share in shares) <= self.capacity:
-            return False
-        marks = {max(start, share.start) for share in shares}
-        return any(
-            sum(share.amount for share in shares if share.start <= mark < share.end) > self.capacity
-            for mark in marks
-        )
+        if self._minutes is not None:
+            load = self._minutes.copy(start - self._origin, end - self._origin)
+        elif sum([share.amount for share in shares]) <= self.capacity:
+            return []
+        else:
+            load = Minutes(self.capacity)
+            for share in shares:
+                load.add(max(0, share.start - start), min(share.end, end) - start, share.amount)
+        found = []
+        # From the back of the queue: whoever covers a crowded minute gives way, until nothing is crowded.
+        if not load.exceeds(0, end - start):
+            return []
+        for share in sorted(shares, key=lambda share: share.turn, reverse=True):
+            if share.turn <= turn or not load.exceeds(0, end - start):
+                break
+            low, high = max(0, share.start - start), min(share.end, end) - start
+            if load.exceeds(low, high):
+                found.append(share.turn)
+                load.add(low, high, -share.amount)
+        return found
 
     def _count(self, share: Share, amount: int) -> None:
         if self._minutes is not None:
@@ -114,32 +131,30 @@ class Timeline:
 
     def _first_gap(self, start: int, length: int, amount: int, limit: int, turn: Turn) -> int | None:
         room = self.capacity - amount
-        earlier = [share for share in self._shares if share.end > start and share.turn < turn]
         while start <= limit:
-            end = start + length
-            in_the_way = [share for share in earlier if share.start < end and share.end > start]
-            crowd = _end_of_last_crowd(in_the_way, room)
+            in_the_way = [share for share in self.overlapping(start, start + length) if share.turn < turn]
+            crowd = _end_of_last_crowd(in_the_way, room) if in_the_way else None
             if crowd is None:
                 return start
             start = crowd
         return None
 
-    def _first_free_before(
-        self, minutes: Minutes, start: int, length: int, amount: int, limit: int, turn: Turn
-    ) -> int | None:
-        """As `free_from`, among shares of later turns; they are taken out of a copy, a day at a time."""
-        at, last = start - self._origin, limit - self._origin
-        while at <= last:
-            end = min(last, at + _STRETCH) + length
-            part = minutes.copy(at, end)
-            for share in self.overlapping(at + self._origin, end + self._origin):
-                if share.turn >= turn:
-                    low, high = share.start - self._origin - at, share.end - self._origin - at
-                    part.add(max(0, low), min(high, end - at), -share.amount)
-            found = part.first_free(0, length, amount, end - at - length)
+    def _first_free_before(self, start: int, length: int, amount: int, limit: int, turn: Turn) -> int | None:
+        """As `free_from`, where many shares of later turns are held as well; a stretch at a time."""
+        room = self.capacity - amount
+        while start <= limit:
+            last = min(limit, start + _STRETCH)
+            end = last + length
+            change = [0] * (end - start + 1)
+            for share in self.overlapping(start, end):
+                if share.turn < turn:
+                    change[max(0, share.start - start)] += share.amount
+                    change[min(end, share.end) - start] -= share.amount
+            full = bytes([taken > room for taken in accumulate(change)])
+            found = first_clear(full, 0, length, last - start)
             if found is not None:
-                return at + found
-            at = end - length + 1
+                return start + found
+            start = last + 1
         return None
 
 
@@ -149,9 +164,11 @@ def _end_of_last_crowd(shares: list[Share], room: int) -> int | None:
     A share that outlasts the stretch touches its last minute, so that those which are held together later are
     held together in it already.
     """
-    if sum(share.amount for share in shares) <= room:
+    if len(shares) == 1:
+        return shares[0].end if shares[0].amount > room else None
+    if sum([share.amount for share in shares]) <= room:
         return None
     for end in sorted({share.end for share in shares}, reverse=True):
-        if sum(share.amount for share in shares if share.start < end <= share.end) > room:
+        if sum([share.amount for share in shares if share.start < end <= share.end]) > room:
             return end
     return None

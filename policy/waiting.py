@@ -87,10 +87,12 @@ class Waiting:
         if self.not_before is None or self.start_by is None:
             return None
         length = self.start_by - self.not_before
-        if number and length > _DAY:
+        if number == 0:
+            return Slot(self.not_before, self.start_by)
+        if length > _DAY:
             return None
         local = self.not_before.astimezone(self.zone).replace(tzinfo=None, fold=0)
-        opens = resolve(local + number * _DAY, self.zone) if number else self.not_before
+        opens = resolve(local + number * _DAY, self.zone)
         return Slot(opens, opens + length)
 
 

@@ -1,0 +1,1 @@
+"""What Freshet costs, measured: `python -m benchmarks NAME` writes `benchmarks/results/NAME.json`."""
