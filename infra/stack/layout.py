@@ -43,6 +43,11 @@ class Layout:
         return self.state / "mail"
 
     @property
+    def temporary(self) -> Path:
+        """Temporary files of the stack's processes; emptied by `down`."""
+        return self.state / "tmp"
+
+    @property
     def prefect(self) -> Path:
         """Prefect's home: profiles and results."""
         return self.state / "prefect"
@@ -81,7 +86,7 @@ class Layout:
         """Make the folders, closed to others: there is personal data and there are secrets in them."""
         self.state.mkdir(parents=True, exist_ok=True)
         for folder in (
-            self.state / "tmp",
+            self.temporary,
             self.secrets,
             self.clusters,
             self.logs,

@@ -60,6 +60,8 @@ def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_COLORS": "false",
+        # What a run says of itself stands beside Prefect's own lines.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "freshet",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }

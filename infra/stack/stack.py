@@ -6,6 +6,7 @@ only what carries this stack's cookie is ever ended.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,8 @@ class Stack:
                 # Flow runs of a dead worker, web applications of a dead supervisor, a service of older ports.
                 end(left, grace_s=5.0)
                 self._tell(f"  {len(left)} more processes of this stack stopped")
+            if self.layout.temporary.exists():
+                shutil.rmtree(self.layout.temporary)
         self._tell("the stack is down")
 
     def _require_ports(self, services: Sequence[Service]) -> None:
