@@ -141,7 +141,9 @@ def parse_protection(application: ApplicationName, text: str, *, file: str) -> P
         preserved_sequences=tuple(
             _table_key(name, findings, "preserved_sequences") for name in parsed.preserved_sequences
         ),
-        forbidden=tuple(_forbidden(each, findings) for each in parsed.leak_probe.forbidden),
+        forbidden=tuple(
+            Forbidden(title=each.title, pattern=each.pattern) for each in parsed.leak_probe.forbidden
+        ),
         probes=tuple(Statement(title=each.title, sql=each.sql) for each in parsed.leak_probe.empty),
         digest=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest(),
     )
@@ -166,16 +168,6 @@ def _tables(parsed: _File, findings: Findings) -> Mapping[TableKey, TableRules]:
         }
         tables[key] = TableRules(drop_rows=table.rows == "drop", where=table.where, columns=columns)
     return tables
-
-
-def _forbidden(written: _Forbidden, findings: Findings) -> Forbidden:
-    try:
-        re.compile(written.pattern)
-    except re.error:
-        findings.add(
-            f"leak_probe.forbidden '{_shown(written.title)}'", "the pattern is not a regular expression"
-        )
-    return Forbidden(title=written.title, pattern=written.pattern)
 
 
 def _table_key(written: str, findings: Findings, place: str) -> TableKey:

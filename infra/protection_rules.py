@@ -188,6 +188,8 @@ def _cases(written: list[object], findings: Findings, place: str) -> Rule:
             otherwise = _json_rule(entry, findings, f"{place}.{n}")
         else:
             findings.add(f"{place}.{n}", "each entry but the last needs `when`")
+    if not written:
+        findings.add(place, "each entry but the last needs `when`; here is none")
     return Cases(cases=tuple(cases), otherwise=otherwise or SetNull())
 
 

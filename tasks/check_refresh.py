@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import psycopg
 
 from infra.postgres.classify import classify
-from infra.postgres.conditions import check_conditions
+from infra.postgres.conditions import check_conditions, check_probes
 from infra.postgres.dress import check_dress
 from infra.postgres.fences import check_fences
 from infra.postgres.fingerprint import fingerprint
@@ -69,6 +69,7 @@ def _policy(ends: Pair, source: psycopg.Connection, target: psycopg.Connection) 
     if not missing:
         taken = selections(protection, schema)
         yield from check_conditions(source, taken, ends.key())
+        yield from check_probes(source, protection)
         yield from preflight(ends.job(taken, fingerprint(source)))
     if _same_release(ends):
         # A newer target's schema is met after the migration only; the step itself checks it then.

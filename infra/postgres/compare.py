@@ -39,11 +39,12 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One masked value of a row: a column, or a key of a JSON column."""
+    """One masked value of a row: a column, or a key of a JSON column, as `sample` offers it."""
 
     column: Column
     rule: Rule
     key: str | None
+    place: int
 
     @property
     def name(self) -> str:
@@ -56,7 +57,7 @@ class Point:
 
     def masked(self) -> Composable:
         """The value as the source gives it away."""
-        return self._text(column_expression(self.column, self.rule) or Identifier(self.column.name))
+        return self._text(_alias(self.place))
 
     def _text(self, value: Composable) -> Composable:
         if self.key is None:
@@ -88,13 +89,14 @@ def compare(
         if not keys or not found:
             continue
         tables += 1
-        for row in _originals(source, table, selection, keys, found):
+        rows = _originals(source, table, selection, keys, found)
+        stored = _stored(incoming, table, keys, [row[: len(keys)] for row in rows], found)
+        for row in rows:
             key, hashes = row[: len(keys)], row[len(keys) :]
-            stored = _stored(incoming, table, keys, key, found)
             values += sum(value is not None for value in hashes)
             leaks += [
                 Leak(what="an original value is in the copy", where=f"{table.name}.{point.name}")
-                for point, was, now in zip(found, hashes, stored, strict=True)
+                for point, was, now in zip(found, hashes, stored.get(key, hashes[:0]), strict=False)
                 if was is not None and was == now
             ]
     return Compared(values=values, tables=tables, leaks=tuple(dict.fromkeys(leaks)))
@@ -103,16 +105,39 @@ def compare(
 def points(protection: Protection, table: Table) -> Iterator[Point]:
     """Every value of a row of `table` that the policy does not simply keep."""
     rules = protection.tables[table.name.schema, table.name.table].columns
-    for column in table.columns.values():
+    for place, column in enumerate(table.columns.values()):
         if column.generated or column_expression(column, rules[column.name]) is None:
             continue
         rule = rules[column.name]
         if column.family is not Family.JSON:
-            yield Point(column=column, rule=rule, key=None)
+            yield Point(column=column, rule=rule, key=None, place=place)
             continue
         names = {key for branch in branches(rule) if isinstance(branch, JsonKeys) for key in branch.keys}
         for name in sorted(names):
-            yield Point(column=column, rule=rule, key=name)
+            yield Point(column=column, rule=rule, key=name, place=place)
+
+
+def sample(table: Table, selection: Selection, size: int) -> Composed:
+    """A FROM item: some of the rows that are taken, each column beside its masked form, masked once."""
+    # A large table is read from random pages only.
+    share = 100 * 20 * size / max(table.estimate, 1)
+    return SQL(
+        "(SELECT row.*, {masked} FROM (SELECT * FROM {table}{some} WHERE {where} ORDER BY random() "
+        "LIMIT {size}) AS row OFFSET 0) AS sample"
+    ).format(
+        masked=SQL(", ").join(
+            SQL("{} AS {}").format(selection.columns.get(column.name, Identifier(column.name)), _alias(place))
+            for place, column in enumerate(table.columns.values())
+        ),
+        table=Identifier(table.name.schema, table.name.table),
+        some=SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL(""),  # noqa: PLR2004
+        where=selection.where or SQL("true"),
+        size=Literal(size),
+    )
+
+
+def _alias(place: int) -> Identifier:
+    return Identifier(f"freshet_m{place}")
 
 
 def _originals(
@@ -123,7 +148,8 @@ def _originals(
     points: list[Point],
 ) -> list[tuple[Any, ...]]:
     """Masked keys and the originals' hashes; NULL where the mask leaves the value as it is."""
-    chosen = [selection.columns.get(key, Identifier(key)) for key in keys]
+    places = list(table.columns)
+    chosen = [SQL("{}::text").format(_alias(places.index(key))) for key in keys]
     hashes = [
         SQL("CASE WHEN {masked} IS DISTINCT FROM {stored} THEN {hash} END").format(
             masked=point.masked(), stored=point.stored(), hash=_HASH.format(point.stored())
@@ -131,41 +157,35 @@ def _originals(
         for point in points
     ]
     return source.execute(
-        SQL("SELECT {columns} FROM {table}{some} WHERE {where} ORDER BY random() LIMIT {size}").format(
-            columns=SQL(", ").join([*(SQL("{}::text").format(key) for key in chosen), *hashes]),
-            table=Identifier(table.name.schema, table.name.table),
-            where=selection.where or SQL("true"),
-            some=some_pages(table),
-            size=Literal(SAMPLE),
-        )
+        SQL("SELECT {} FROM {}").format(SQL(", ").join([*chosen, *hashes]), sample(table, selection, SAMPLE))
     ).fetchall()
-
-
-def some_pages(table: Table) -> Composed:
-    """Random pages of a large table, so that sampling does not read all of it."""
-    share = 100 * 20 * SAMPLE / max(table.estimate, 1)
-    return SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL("").format()  # noqa: PLR2004
 
 
 def _stored(
     incoming: psycopg.Connection[Any],
     table: Table,
     keys: list[str],
-    values: tuple[Any, ...],
+    wanted: list[tuple[Any, ...]],
     points: list[Point],
-) -> tuple[Any, ...]:
-    conditions = [
-        SQL("{} = CAST({} AS {})").format(Identifier(key), Literal(value), SQL(table.columns[key].type_name))
-        for key, value in zip(keys, values, strict=True)
-    ]
-    row = incoming.execute(
-        SQL("SELECT {} FROM {} WHERE {}").format(
-            SQL(", ").join(_HASH.format(point.stored()) for point in points),
-            Identifier(table.name.schema, table.name.table),
-            SQL(" AND ").join(conditions),
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The hashes of what stands in the copy's rows of these keys."""
+    names = [Identifier(f"freshet_k{n}") for n in range(len(keys))]
+    found = incoming.execute(
+        SQL("SELECT {columns} FROM {table} JOIN unnest({arrays}) AS wanted({names}) ON {same}").format(
+            columns=SQL(", ").join([*names, *(_HASH.format(point.stored()) for point in points)]),
+            table=Identifier(table.name.schema, table.name.table),
+            # Written out, not bound: the texts of keys may hold what a placeholder looks like.
+            arrays=SQL(", ").join(
+                SQL("{}::text[]").format(Literal([key[n] for key in wanted])) for n in range(len(keys))
+            ),
+            names=SQL(", ").join(names),
+            same=SQL(" AND ").join(
+                SQL("{} = CAST({} AS {})").format(Identifier(key), name, SQL(table.columns[key].type_name))
+                for key, name in zip(keys, names, strict=True)
+            ),
         )
-    ).fetchone()
-    return row or (None,) * len(points)
+    ).fetchall()
+    return {tuple(row[: len(keys)]): tuple(row[len(keys) :]) for row in found}
 
 
 def _primary_key(connection: psycopg.Connection[Any], table: Table) -> list[str]:

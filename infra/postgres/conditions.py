@@ -11,7 +11,9 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 from pydantic import SecretStr
 
+from infra.postgres.mask_sql import raw
 from infra.postgres.selection import Selection, Selections, TableName
+from policy.protection import Protection
 
 
 def check_conditions(
@@ -32,6 +34,28 @@ def check_conditions(
                 f"table {table}: the source refuses its selection ({words}); correct protection.yml. "
                 "Conditions name other tables and own functions with their schema"
             )
+    return tuple(found)
+
+
+def check_probes(source: psycopg.Connection[Any], protection: Protection) -> tuple[str, ...]:
+    """Which patterns and statements of the leak probe PostgreSQL does not understand."""
+    found: list[str] = []
+    for forbidden in protection.forbidden:
+        try:
+            with source.transaction(force_rollback=True):
+                source.execute("SELECT '' ~ %s", [forbidden.pattern])
+        except psycopg.Error:
+            found.append(
+                f"leak_probe '{forbidden.title}': the pattern is not one of PostgreSQL's regular expressions"
+            )
+    for probe in protection.probes:
+        try:
+            with source.transaction(force_rollback=True):
+                source.execute("SET LOCAL search_path TO public")
+                source.execute(SQL("EXPLAIN {}").format(raw(probe.sql)))
+        except psycopg.Error as error:
+            words = error.diag.message_primary or type(error).__name__
+            found.append(f"leak_probe '{probe.title}': the source refuses the statement ({words})")
     return tuple(found)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from infra.postgres.compare import Point, points, some_pages
+from infra.postgres.compare import Point, points, sample
 from infra.postgres.mask_sql import raw
-from infra.postgres.schema import Column, Schema, Table
+from infra.postgres.schema import Column, Schema
 from infra.postgres.selection import Selections
 from policy.masks import FACTS, Family
 from policy.protection import Cases, JsonKeys, MaskWith, Others, Protection, Rule, branches
@@ -76,13 +76,7 @@ def effect(
             continue
         counts = [count for point in judged for count in _counts(point)]
         row = source.execute(
-            SQL("SELECT {} FROM (SELECT * FROM {}{} WHERE {} LIMIT {}) AS sample").format(
-                SQL(", ").join(counts),
-                Identifier(table.name.schema, table.name.table),
-                some_pages(table),
-                selection.where or SQL("true"),
-                Literal(SAMPLE),
-            )
+            SQL("SELECT {} FROM {}").format(SQL(", ").join(counts), sample(table, selection, SAMPLE))
         ).fetchone()
         for n, point in enumerate(judged):
             masks = [rule.mask for rule in _judged(point.rule, point.key)]
@@ -111,7 +105,7 @@ def unknown_keys(
             known = _known(rules.columns.get(column.name)) if rules else None
             if known is None or column.family is not Family.JSON:
                 continue
-            keys = _keys(source, table, column, known)
+            keys = _keys(source, sample(table, selections[table.name], SAMPLE), column, known)
             if keys:
                 found.append(UnknownKeys(place=f"{table.name}.{column.name}", keys=keys))
     return tuple(found)
@@ -154,19 +148,14 @@ def _known(rule: Rule | None) -> set[str] | None:
     return {key for branch in objects for key in branch.keys}
 
 
-def _keys(source: psycopg.Connection[Any], table: Table, column: Column, known: set[str]) -> tuple[str, ...]:
-    rows = source.execute(
+def _keys(
+    source: psycopg.Connection[Any], rows: Composable, column: Column, known: set[str]
+) -> tuple[str, ...]:
+    found = source.execute(
         SQL(
-            "SELECT DISTINCT key FROM (SELECT {column}::jsonb AS value FROM {table}{some} LIMIT {size}) "
-            "AS sample, LATERAL jsonb_object_keys("
-            "CASE jsonb_typeof(value) WHEN 'object' THEN value ELSE '{{}}' END) AS key "
+            "SELECT DISTINCT key FROM {rows}, LATERAL jsonb_object_keys(CASE jsonb_typeof({column}::jsonb) "
+            "WHEN 'object' THEN {column}::jsonb ELSE '{{}}' END) AS key "
             "WHERE NOT key = ANY ({known}) ORDER BY key LIMIT 50"
-        ).format(
-            column=Identifier(column.name),
-            table=Identifier(table.name.schema, table.name.table),
-            some=some_pages(table),
-            size=Literal(SAMPLE),
-            known=Literal(sorted(known)),
-        )
+        ).format(rows=rows, column=Identifier(column.name), known=Literal(sorted(known)))
     ).fetchall()
-    return tuple(key for (key,) in rows)
+    return tuple(key for (key,) in found)

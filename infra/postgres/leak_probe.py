@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from infra.postgres.reach import settle
 from infra.postgres.schema import Table, read_schema
 from infra.postgres.selection import TableName
+from policy.errors import StepFailed
 from policy.masks import Family
 from policy.protection import OWN_SCHEMA, Forbidden, Protection
 
@@ -77,7 +78,20 @@ def leak_probe(
         protection: what the application forbids.
         strings: texts that must not occur anywhere, such as Production's host name.
         whole_below: tables up to so many bytes are read wholly.
+
+    Raises:
+        StepFailed: the database did not answer a question, so it is not proven clean.
     """
+    try:
+        return _probe(connection, protection, strings, whole_below)
+    except psycopg.Error as error:
+        words = error.diag.message_primary or type(error).__name__
+        raise StepFailed(f"the copy could not be probed for leaks: {words}") from error
+
+
+def _probe(
+    connection: psycopg.Connection[Any], protection: Protection, strings: Sequence[str], whole_below: int
+) -> ProbeReport:
     with connection.transaction():
         settle(connection, search_path="public")
     schema = read_schema(connection)
@@ -146,7 +160,7 @@ def _search(table: TableName, text: Composable, patterns: Sequence[Forbidden], s
 def _share(connection: psycopg.Connection[Any], table: Table, whole_below: int) -> float:
     names = [Identifier(n.schema, n.table).as_string(connection) for n in (table.name, *table.leaves)]
     row = connection.execute(
-        "SELECT sum(pg_table_size(n::regclass)) FROM unnest(%s) AS n", [names]
+        "SELECT sum(pg_table_size(n::regclass)) FROM unnest(%s::text[]) AS n", [names]
     ).fetchone()
     size = int(row[0]) if row and row[0] else 0
     return 1.0 if size <= whole_below else whole_below / size

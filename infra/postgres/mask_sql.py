@@ -111,14 +111,14 @@ def _masked(column: Column, this: Composable, rule: MaskWith) -> Composable:  # 
 def _date(this: Composable, rule: MaskWith) -> Composed:
     return SQL(
         "CASE WHEN isfinite({this}) THEN date_trunc('year', {this}::timestamp)::date "
-        "+ ({n} % 365)::integer ELSE {this} END"
+        "+ mod({n}, 365)::integer ELSE {this} END"
     ).format(this=this, n=integer(SQL("to_char({}, 'YYYY-MM-DD')").format(this), rule.mask))
 
 
 def _timestamp(this: Composable, rule: MaskWith) -> Composed:
     return SQL(
         "CASE WHEN isfinite({this}) THEN date_trunc('year', {this}) "
-        "+ make_interval(secs => {n} % 31536000) ELSE {this} END"
+        "+ make_interval(secs => mod({n}, 31536000)) ELSE {this} END"
     ).format(this=this, n=integer(SQL("extract(epoch FROM {})::text").format(this), rule.mask))
 
 

@@ -4,7 +4,8 @@ Invariant: PostgreSQL's own functions only; the customer's key is read by `curre
 which fails when it is not set; equal texts under the same transformer and key give equal results, and NULL
 stays NULL.
 
-The hash is SHA-256 over key, transformer and value: one a value, whatever is made of it.
+The hash is SHA-256 over key, transformer and value: one a value, whatever is made of it. No `%` stands in
+these texts, because a driver that binds parameters would take it for a placeholder.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def integer(text: Composable, mask: Mask) -> Composed:
 
 def number(text: Composable, rule: MaskWith) -> Composed:
     """A whole number of the rule's range."""
-    return SQL("({low} + {integer} % {size})").format(
+    return SQL("({low} + mod({integer}, {size}))").format(
         low=Literal(rule.low), integer=integer(text, rule.mask), size=Literal(rule.high - rule.low + 1)
     )
 
@@ -101,7 +102,7 @@ def _token(text: Composable, rule: MaskWith, length: int | None) -> Composable:
 
 
 def _pattern(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    digits = SQL("lpad(({n} % {size})::text, {count}, '0')").format(
+    digits = SQL("lpad(mod({n}, {size})::text, {count}, '0')").format(
         n=integer(text, rule.mask), size=Literal(10 ** rule.like.count("#")), count=rule.like.count("#")
     )
     parts: list[Composable] = []
@@ -130,7 +131,7 @@ def _full_name(text: Composable, rule: MaskWith, _length: int | None) -> Composa
 
 
 def _street(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    use = SQL("(1 + n / {} % 199)::text || ' ' || {} || ' Street'").format(
+    use = SQL("(1 + mod(n / {}, 199))::text || ' ' || {} || ' Street'").format(
         Literal(len(STREETS)), _word(STREETS, _N)
     )
     return _once(integer(text, rule.mask), use)
@@ -146,7 +147,7 @@ def _date_text(text: Composable, rule: MaskWith, _length: int | None) -> Composa
     """A date as ISO text; what does not begin like one becomes NULL."""
     return SQL(
         "CASE WHEN {text} ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}' THEN left({text}, 5) || "
-        "to_char(date '2001-01-01' + ({n} % 365)::integer, 'MM-DD') END"
+        "to_char(date '2001-01-01' + mod({n}, 365)::integer, 'MM-DD') END"
     ).format(text=text, n=integer(SQL("left({}, 10)").format(text), rule.mask))
 
 
@@ -173,7 +174,7 @@ def _once(n: Composable, use: Composable) -> Composed:
 
 def _word(words: Sequence[str], n: Composable) -> Composed:
     # A jsonb array finds its n-th element in constant time; an array of text walks to it.
-    return SQL("({words}::jsonb ->> ({n} % {count})::integer)").format(
+    return SQL("({words}::jsonb ->> mod({n}, {count})::integer)").format(
         words=Literal(json.dumps(words)), n=n, count=Literal(len(words))
     )
 

@@ -1,0 +1,378 @@
+"""A customer with Production on one cluster and a Sandbox on the other, and a worker that holds a run."""
+
+from __future__ import annotations
+
+import secrets as random_words
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from infra.clock import Clock, SetClock
+from infra.ledger import installed
+from infra.ledger.connection import Ledger
+from infra.postgres.digest import digests
+from infra.postgres.marker import Marker, write_marker
+from infra.postgres.selection import TableName
+from infra.secrets import SecretFiles
+from infra.settings import Settings
+from infra.stack.cluster import Cluster
+from infra.stack.roles import DatabaseRole, establish
+from policy.estate import (
+    Application,
+    Customer,
+    DatabaseServer,
+    Estate,
+    Login,
+    Release,
+    ReleaseKind,
+    Site,
+    Source,
+    Target,
+    WebApp,
+)
+from policy.names import (
+    ApplicationName,
+    CustomerName,
+    DatabaseName,
+    EmailAddress,
+    Environment,
+    HostName,
+    RequestId,
+    RunId,
+    SecretName,
+    ServerName,
+    SiteId,
+    Version,
+    VersionLine,
+    WebAppName,
+)
+from policy.request import Kind, Request, Status
+from tests.integration.ledgers import fresh_ledger
+
+LAKESIDE = CustomerName("lakeside")
+PRODUCTION, SANDBOX = SiteId(LAKESIDE, Environment.PRODUCTION), SiteId(LAKESIDE, Environment.SANDBOX)
+KINTO = ApplicationName("kinto")
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+LOGINS = ("live-owner", "live-reader", "trial-owner", "trial-user", "mask-lakeside")
+
+KINTO_SCHEMA = """
+CREATE TABLE objects (
+    id text COLLATE "C" NOT NULL, parent_id text COLLATE "C" NOT NULL,
+    resource_name text COLLATE "C" NOT NULL, last_modified timestamp NOT NULL,
+    data jsonb NOT NULL DEFAULT '{}', deleted boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (id, parent_id, resource_name));
+CREATE UNIQUE INDEX ON objects (parent_id, resource_name, last_modified DESC);
+CREATE TABLE timestamps (
+    parent_id text COLLATE "C" NOT NULL, resource_name text COLLATE "C" NOT NULL,
+    last_modified timestamp NOT NULL, PRIMARY KEY (parent_id, resource_name));
+CREATE TABLE access_control_entries (
+    object_id text COLLATE "C", permission text, principal text,
+    PRIMARY KEY (object_id, permission, principal));
+CREATE TABLE user_principals (user_id text COLLATE "C", principal text, PRIMARY KEY (user_id, principal));
+CREATE TABLE cache (key varchar(256) PRIMARY KEY, value text NOT NULL, ttl timestamp);
+CREATE TABLE metadata (name varchar(128) NOT NULL, value varchar(512) NOT NULL);
+CREATE FUNCTION refuse_updates() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the application would change this row'; END $$;
+CREATE TRIGGER touched BEFORE UPDATE ON objects FOR EACH ROW EXECUTE FUNCTION refuse_updates();
+INSERT INTO metadata VALUES ('storage_schema_version', '23');
+"""
+"""The tables that Kinto 23 makes, with its habit of changing rows by trigger turned into an error."""
+
+KINTO_ROWS = """
+INSERT INTO objects SELECT 'admin', 'admin', 'account', now(), '{"password": "production-hash"}';
+INSERT INTO objects SELECT m, m, 'account', now(), '{"password": "production-hash"}'
+    FROM unnest(ARRAY['mary.canary@district.example.net', 'otto.canary@district.example.net']) AS m;
+INSERT INTO objects VALUES ('district', '', 'bucket', now(), '{"webhook": "https://hooks.example.net/x"}');
+INSERT INTO objects VALUES ('students', '/buckets/district', 'collection', now(), '{}');
+INSERT INTO objects VALUES ('teachers', '/buckets/district', 'group', now(),
+    '{"members": ["account:mary.canary@district.example.net", "account:admin"]}');
+INSERT INTO objects SELECT gen_random_uuid(), '/buckets/district/collections/students', 'record',
+    timestamp '2026-01-01' + n * interval '1 second',
+    jsonb_build_object('given_name', 'Canary' || n, 'family_name', 'Mc Canary' || n,
+        'email', 'canary' || n || '@families.example.net', 'phone', '+1 312 777 ' || n,
+        'birth_date', '2011-03-04', 'notes', 'Call canary' || n || ' at home', 'city', 'Lake City',
+        'undeclared', 'canary in a new field') FROM generate_series(1, 500) AS n;
+INSERT INTO objects SELECT gen_random_uuid(), '/buckets/district', 'history', now() + n * interval '1 ms',
+    '{"target": {"data": {"email": "canary@families.example.net"}}}' FROM generate_series(1, 5) AS n;
+INSERT INTO timestamps SELECT DISTINCT parent_id, resource_name, now()::timestamp FROM objects;
+INSERT INTO access_control_entries
+    SELECT '/accounts/' || id, 'write', 'account:' || id FROM objects WHERE resource_name = 'account';
+INSERT INTO access_control_entries
+    VALUES ('/buckets/district', 'write', 'account:mary.canary@district.example.net');
+INSERT INTO user_principals
+    VALUES ('account:mary.canary@district.example.net', '/buckets/district/groups/teachers');
+INSERT INTO cache VALUES ('canary-session', 'canary', now());
+"""
+
+OWN_ROWS = """
+INSERT INTO objects SELECT m, m, 'account', now(), '{"password": "sandbox-hash"}'
+    FROM unnest(ARRAY['admin', 'trainer@lakeside.example.org']) AS m;
+INSERT INTO access_control_entries SELECT '/accounts/' || id, 'write', 'account:' || id FROM objects;
+INSERT INTO objects
+    SELECT 'old', '/buckets/district/collections/students', 'record', now(), '{"city": "Before"}';
+"""
+
+
+def admin(cluster: Cluster, database: str = "postgres") -> psycopg.Connection:
+    """A superuser's session."""
+    return psycopg.connect(cluster.dsn(database), autocommit=True)
+
+
+@dataclass
+class Worker:
+    """`tasks.step.Work` for a test: it holds its run for as long as `held` is true."""
+
+    run: RunId
+    request: Request
+    estate: Estate
+    settings: Settings
+    secrets: SecretFiles
+    clock: Clock
+    scratch: Path
+    epoch: int = 1
+    held: bool = True
+    proofs: int = 0
+    said: list[str] = field(default_factory=list)
+
+    def prove(self) -> None:
+        """Count, so that a test can see that a mutation was preceded by a proof."""
+        self.proofs += 1
+
+    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002
+        """Remember."""
+        self.said.append(text)
+
+    def fact(self, step: str, key: str) -> object:  # noqa: ARG002
+        """Nothing is remembered from earlier steps: each must find what exists by looking."""
+        return None
+
+    def mid(self) -> None:
+        """No failpoint."""
+
+
+class Refreshes:
+    """Databases, roles and an estate for one test.
+
+    Args:
+        live: holds Production.
+        trial: holds the Sandbox.
+        folder: for secrets and scratch files.
+        ledger: knows what is installed.
+    """
+
+    def __init__(self, live: Cluster, trial: Cluster, folder: Path, ledger: Ledger) -> None:
+        self.live, self.trial, self.folder, self.ledger = live, trial, folder, ledger
+        self.secrets = SecretFiles(folder / "secrets")
+        self.secrets.directory.mkdir(mode=0o700)
+        for name in LOGINS:
+            path = self.secrets.path(SecretName(name))
+            path.write_text(random_words.token_hex(24) + "\n")
+            path.chmod(0o600)
+        word = random_words.token_hex(4)
+        self.production, self.sandbox = DatabaseName(f"prod_{word}"), DatabaseName(f"sand_{word}")
+        self._roles()
+        for cluster, name, owner in (
+            (live, self.production, "live_owner"),
+            (trial, self.sandbox, "trial_owner"),
+        ):
+            with admin(cluster) as session:
+                session.execute(
+                    SQL("CREATE DATABASE {} OWNER {}").format(Identifier(name), Identifier(owner))
+                )
+                session.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
+        with admin(live) as session:
+            session.execute(
+                SQL("GRANT CONNECT ON DATABASE {} TO live_reader").format(Identifier(self.production))
+            )
+        self.baseline: dict[TableName, str] | None = None
+        self.estate = self._estate()
+        self.mark()
+
+    def close(self) -> None:
+        """Drop every database of this test, derived ones included."""
+        for cluster, name in ((self.live, self.production), (self.trial, self.sandbox)):
+            with admin(cluster) as session:
+                found = session.execute(
+                    "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{name}%"]
+                ).fetchall()
+                for (each,) in found:
+                    session.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(each)))
+
+    def mark(self) -> None:
+        """Give both databases their marker."""
+        for database, site in ((self.production, PRODUCTION), (self.sandbox, SANDBOX)):
+            with self.owner(database) as session:
+                write_marker(session, Marker(environment=site.environment, customer=site.customer))
+
+    def owner(self, database: str) -> psycopg.Connection:
+        """An autocommit session of the owner, in a database of either server."""
+        server = "live" if database == self.production else "trial"
+        return self.session(f"{server}_owner", database)
+
+    def reader(self) -> psycopg.Connection:
+        """A session of the reader in Production."""
+        return self.session("live_reader", self.production, autocommit=False)
+
+    def session(self, role: str, database: str, *, autocommit: bool = True) -> psycopg.Connection:
+        """A session of `role`, with its password."""
+        cluster = self.live if role.startswith("live") else self.trial
+        word = self.secrets.read(SecretName(role.replace("_", "-"))).get_secret_value()
+        return psycopg.connect(cluster.dsn(database, role), password=word, autocommit=autocommit)
+
+    def fill(self, statements: str, *, database: str | None = None) -> None:
+        """Run statements as the owner, in Production unless told otherwise."""
+        self.baseline = None if database is None else self.baseline
+        with self.owner(database or self.production) as session:
+            session.execute(statements.encode())
+
+    def production_digests(self) -> dict[TableName, str]:
+        """Production as it is."""
+        with admin(self.live, self.production) as session:
+            return dict(digests(session))
+
+    @property
+    def source(self) -> Source:
+        """Production, to read from."""
+        return self.estate.source(LAKESIDE)
+
+    @property
+    def target(self) -> Target:
+        """The Sandbox, to write to."""
+        return self.estate.target(SANDBOX)
+
+    def worker(self, run: str = "r1a1", *, kind: Kind = Kind.REFRESH, undoes: str | None = None) -> Worker:
+        """A worker that holds `run`."""
+        self.baseline = self.baseline or self.production_digests()
+        name = RunId(run)
+        scratch = self.folder / "runs" / run
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Worker(
+            run=name,
+            request=Request(
+                id=name.request,
+                kind=kind,
+                site=SANDBOX,
+                version=None,
+                refresh=True,
+                asked_by=EmailAddress("ann@lakeside.example.org"),
+                asked_at=NOW,
+                not_before=None,
+                start_by=None,
+                scheduled_for=NOW,
+                status=Status.IN_PROGRESS,
+                outcome=None,
+                attempt=name.attempt,
+                undoes=None if undoes is None else RequestId(undoes),
+            ),
+            estate=self.estate,
+            settings=Settings(state_dir=self.folder, ledger=self.ledger._conninfo),
+            secrets=self.secrets,
+            clock=SetClock(NOW),
+            scratch=scratch,
+        )
+
+    def with_servers(self, **changes: DatabaseServer) -> Estate:
+        """The estate with other servers, for mistakes in its file."""
+        servers = {**self.estate.servers, **{ServerName(name): server for name, server in changes.items()}}
+        return replace(self.estate, servers=servers)
+
+    def _roles(self) -> None:
+        owner = DatabaseRole(
+            name="live_owner",
+            secret=SecretName("live-owner"),
+            creates_databases=True,
+            member_of=("pg_signal_backend",),
+        )
+        reader = DatabaseRole(
+            name="live_reader", secret=SecretName("live-reader"), member_of=("pg_read_all_data",)
+        )
+        user = DatabaseRole(name="trial_user", secret=SecretName("trial-user"))
+        with admin(self.live) as session:
+            establish(session, [owner, reader], self.secrets)
+        with admin(self.trial) as session:
+            owner = replace(owner, name="trial_owner", secret=SecretName("trial-owner"))
+            establish(session, [owner, user], self.secrets)
+
+    def _estate(self) -> Estate:
+        live = self._server("live", self.live, production=True)
+        trial = self._server("trial", self.trial, production=False)
+        release = Release(
+            application=KINTO,
+            version=Version("23.1.0"),
+            line=VersionLine("23"),
+            lock="releases/kinto/23.1.0.txt",
+            sha256="0" * 64,
+            kind=ReleaseKind.NORMAL,
+            published=date(2026, 1, 1),
+        )
+        webapp = WebApp(
+            customer=LAKESIDE, name=WebAppName("live"), application=KINTO, hosts=(HostName("web"),)
+        )
+        with self.ledger.transaction() as connection:
+            installed.record(connection, webapp=webapp.key, release=release, run=None)
+        sites = {
+            site.environment: Site(
+                id=site,
+                webapp=WebAppName("live"),
+                server=server,
+                database=database,
+                url=url,
+                port=443,
+            )
+            for site, server, database, url in (
+                (PRODUCTION, live.name, self.production, "https://live.lakeside.example.net"),
+                (SANDBOX, trial.name, self.sandbox, "https://sandbox.lakeside.example.net"),
+            )
+        }
+        customer = Customer(
+            name=LAKESIDE,
+            title="Lakeside Schools",
+            zone=ZoneInfo("America/Chicago"),
+            group=None,
+            auto_updated=False,
+            windows=(),
+            webapps={webapp.name: webapp},
+            sites=sites,
+        )
+        return Estate(
+            name="test",
+            undo=timedelta(days=7),
+            servers={live.name: live, trial.name: trial},
+            hosts={},
+            applications={KINTO: Application(name=KINTO)},
+            releases=(release,),
+            groups={},
+            customers={LAKESIDE: customer},
+            contacts={},
+            freezes=(),
+        )
+
+    def _server(self, name: str, cluster: Cluster, *, production: bool) -> DatabaseServer:
+        return DatabaseServer(
+            name=ServerName(name),
+            host="127.0.0.1",
+            port=cluster.port,
+            production=production,
+            system_identifier=cluster.system_identifier(),
+            owner=Login(user=f"{name}_owner", secret=SecretName(f"{name}-owner")),
+            reader=Login(user="live_reader", secret=SecretName("live-reader")) if production else None,
+        )
+
+
+@contextmanager
+def refreshes(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Refreshes]:
+    """The customer, gone afterwards. At the end Production must be as it was when a worker came."""
+    with fresh_ledger(trial) as ledger:
+        made = Refreshes(live, trial, folder, ledger)
+        try:
+            yield made
+            if made.baseline is not None:
+                assert made.production_digests() == made.baseline, "Production was changed"
+        finally:
+            made.close()

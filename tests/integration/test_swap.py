@@ -1,0 +1,284 @@
+"""The swap: one transaction, sessions kept out, what the name wears kept, what would break it refused."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from benchmarks import swap as benchmark
+from infra.postgres.dress import check_dress, read_dress
+from infra.postgres.incoming import create_incoming, drop_made, exists, is_closed
+from infra.postgres.swap import check_swap, is_swapped, is_swapped_back, swap, swap_back, swap_forward
+from infra.postgres.tag import Standing, Tag, read_tag, tag_statement, tagged
+from infra.stack.cluster import Cluster
+from policy.errors import Busy, Refused, StepFailed
+from policy.names import DatabaseName, RunId, failed_name, incoming_name, previous_name
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+RUN, LATER = RunId("r1a1"), RunId("r2a1")
+
+
+@dataclass
+class Server:
+    """A cluster with one database that serves, and a role that owns it and is no superuser."""
+
+    cluster: Cluster
+    database: DatabaseName
+    owner: str
+
+    def open(self, database: str = "postgres", *, role: str | None = None) -> psycopg.Connection:
+        return psycopg.connect(
+            self.cluster.dsn(database, role or self.owner), password="open", autocommit=True
+        )
+
+    def ask(self, statement: str, database: str | None = None) -> object:
+        with self.open(database or self.database) as session:
+            row = session.execute(statement.encode()).fetchone()
+        return row[0] if row else None
+
+    def incoming(self, run: RunId = RUN) -> str:
+        with self.open() as session:
+            name = create_incoming(session, self.database, run, at=NOW, encoding="UTF8")
+        with self.open(name) as session:
+            session.execute("CREATE TABLE word AS SELECT 'new' AS word")
+        return name
+
+
+@pytest.fixture
+def server(trial_cluster: Cluster) -> Iterator[Server]:
+    word = secrets.token_hex(4)
+    made = Server(trial_cluster, DatabaseName(f"swap_{word}"), f"owner_{word}")
+    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as admin:
+        for role in (made.owner, f"user_{word}"):
+            admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'open'").format(Identifier(role)))
+        admin.execute(SQL("ALTER ROLE {} CREATEDB").format(Identifier(made.owner)))
+        admin.execute(SQL("GRANT pg_signal_backend TO {}").format(Identifier(made.owner)))
+        admin.execute(
+            SQL("CREATE DATABASE {} OWNER {}").format(Identifier(made.database), Identifier(made.owner))
+        )
+        with made.open(made.database) as session:
+            session.execute("CREATE TABLE word AS SELECT 'old' AS word")
+        try:
+            yield made
+        finally:
+            names = admin.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"%{word}%"]
+            ).fetchall()
+            for (name,) in names:
+                admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+            for role in (made.owner, f"user_{word}"):
+                admin.execute(SQL("DROP OWNED BY {}").format(Identifier(role)))
+                admin.execute(SQL("DROP ROLE {}").format(Identifier(role)))
+
+
+def user_of(server: Server) -> str:
+    return server.owner.replace("owner", "user")
+
+
+def test_the_incoming_database_is_born_closed(server: Server) -> None:
+    name = server.incoming()
+    with pytest.raises(psycopg.OperationalError, match="CONNECT privilege"):
+        server.open(name, role=user_of(server))
+    with server.open() as session:
+        assert is_closed(session, name)
+        assert not is_closed(session, server.database)
+        tag = read_tag(session, name)
+    assert tag == Tag(standing=Standing.INCOMING, database=server.database, run=RUN, at=NOW)
+
+
+def test_one_that_was_left_open_is_closed_again(server: Server) -> None:
+    name = server.incoming()
+    with server.open() as session:
+        session.execute(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC, {user_of(server)}")
+        create_incoming(session, server.database, RUN, at=NOW, encoding="UTF8")
+        assert is_closed(session, name)
+
+
+def test_the_new_database_takes_the_locale_of_the_old_one(server: Server) -> None:
+    name = server.incoming()
+    with server.open() as session:
+        rows = session.execute(
+            "SELECT count(DISTINCT (datcollate, datctype, datlocprovider, datlocale, encoding)), count(*) "
+            "FROM pg_database WHERE datname = ANY (%s)",
+            [[name, server.database]],
+        ).fetchone()
+    assert rows == (1, 2)
+
+
+def test_swap_and_back_and_forward(server: Server) -> None:
+    server.incoming()
+    swap(server.open, server.database, RUN, at=NOW)
+    assert server.ask("SELECT word FROM word") == "new"
+    with server.open() as session:
+        assert is_swapped(session, server.database, RUN)
+    swap_back(server.open, server.database, RUN, by=LATER, at=NOW)
+    assert server.ask("SELECT word FROM word") == "old"
+    with server.open() as session:
+        assert is_swapped_back(session, server.database, RUN, by=LATER)
+        assert not is_swapped(session, server.database, RUN)
+        assert exists(session, failed_name(server.database, LATER))
+    swap_forward(server.open, server.database, RUN, by=LATER, at=NOW)
+    assert server.ask("SELECT word FROM word") == "new"
+    with server.open() as session:
+        assert is_swapped(session, server.database, RUN)
+
+
+def test_what_the_name_wears_stays_with_the_name(server: Server) -> None:
+    user = user_of(server)
+    with psycopg.connect(server.cluster.dsn(), autocommit=True) as admin:
+        for statement in (
+            "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
+            f"GRANT CONNECT, TEMPORARY ON DATABASE {{0}} TO {user} WITH GRANT OPTION",
+            "ALTER DATABASE {0} CONNECTION LIMIT 17",
+            'ALTER DATABASE {0} SET search_path TO public, "My ""odd"", schema"',
+            "ALTER DATABASE {0} SET work_mem TO '8MB'",
+            "ALTER DATABASE {0} SET application_name TO 'it''s ours'",
+            "COMMENT ON DATABASE {0} IS 'the training database''s comment'",
+        ):
+            admin.execute(SQL(statement).format(Identifier(server.database)))
+        before = read_dress(admin, server.database)
+        server.incoming()
+        swap(server.open, server.database, RUN, at=NOW)
+        assert read_dress(admin, server.database) == before
+        assert server.ask("SELECT word FROM word") == "new"
+        assert server.ask("SHOW application_name") == "it's ours"
+        swap_back(server.open, server.database, RUN, by=RUN, at=NOW)
+        assert read_dress(admin, server.database) == before
+        assert server.ask("SELECT word FROM word") == "old"
+
+
+def test_public_may_connect_again_where_it_could_before(server: Server) -> None:
+    server.incoming()
+    swap(server.open, server.database, RUN, at=NOW)
+    server.open(server.database, role=user_of(server)).close()
+
+
+def test_the_previous_database_lets_nobody_in(server: Server) -> None:
+    server.incoming()
+    swap(server.open, server.database, RUN, at=NOW)
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        server.open(previous_name(server.database, RUN))
+    with server.open() as session:
+        (kept,) = [each for each in tagged(session) if each.tag.database == server.database]
+    assert (kept.name, kept.tag.standing) == (previous_name(server.database, RUN), Standing.PREVIOUS)
+    assert kept.bytes > 0
+
+
+def test_a_setting_that_the_owner_may_not_give_is_told_before(server: Server) -> None:
+    with psycopg.connect(server.cluster.dsn(), autocommit=True) as admin:
+        admin.execute(
+            SQL("ALTER DATABASE {} SET log_min_messages TO 'error'").format(Identifier(server.database))
+        )
+    with server.open() as session:
+        (finding,) = check_dress(session, server.database)
+        assert "may not give its owner, grants or settings to the copy" in finding
+        assert server.ask("SHOW log_min_messages") == "error", "looking changed nothing"
+    server.incoming()
+    with pytest.raises(StepFailed, match="nothing was changed"):
+        swap(server.open, server.database, RUN, at=NOW)
+    assert server.ask("SELECT word FROM word") == "old"
+
+
+def _prepared(server: Server) -> Callable[[], None]:
+    with server.open(server.database) as session:
+        session.execute("BEGIN")
+        session.execute("CREATE TABLE half (x int)")
+        session.execute("PREPARE TRANSACTION 'left open'")
+
+    def end() -> None:
+        with server.open(server.database) as session:
+            session.execute("ROLLBACK PREPARED 'left open'")
+
+    return end
+
+
+def test_a_prepared_transaction_refuses_the_swap(server: Server) -> None:
+    end = _prepared(server)
+    try:
+        server.incoming()
+        with server.open() as session:
+            (finding,) = check_swap(session, server.database)
+        assert "the prepared transaction 'left open' is open; commit it or roll it back" in finding
+        with pytest.raises(Refused, match="prepared transaction"):
+            swap(server.open, server.database, RUN, at=NOW)
+        assert server.ask("SELECT word FROM word") == "old"
+    finally:
+        end()
+
+
+def test_without_an_incoming_database_nothing_is_swapped(server: Server) -> None:
+    with pytest.raises(StepFailed, match="does not exist on the server, so nothing can be swapped"):
+        swap(server.open, server.database, RUN, at=NOW)
+    assert server.ask("SELECT word FROM word") == "old"
+
+
+@pytest.mark.slow
+def test_a_session_that_may_not_be_ended_leaves_everything_as_it_was(server: Server) -> None:
+    server.incoming()
+    with psycopg.connect(server.cluster.dsn(server.database)) as superuser:
+        superuser.execute("SELECT 1")
+        with pytest.raises(Busy, match="sessions of postgres cannot be ended"):
+            swap(server.open, server.database, RUN, at=NOW)
+    assert server.ask("SELECT word FROM word") == "old"
+    with server.open() as session:
+        assert exists(session, incoming_name(server.database, RUN))
+
+
+def test_open_transactions_are_ended(server: Server) -> None:
+    server.incoming()
+    with server.open(server.database) as busy:
+        busy.execute("BEGIN")
+        busy.execute("INSERT INTO word VALUES ('lost')")
+        report = swap(server.open, server.database, RUN, at=NOW)
+        assert report.ended >= 1
+        with pytest.raises(psycopg.OperationalError):
+            busy.execute("COMMIT")
+    assert server.ask("SELECT string_agg(word, ',') FROM word") == "new"
+
+
+def test_only_what_a_run_made_is_dropped(server: Server) -> None:
+    name = server.incoming()
+    with server.open() as session:
+        for other in (server.database, incoming_name(server.database, LATER)):
+            with pytest.raises(Refused, match="was not made by r1a1"):
+                drop_made(session, other, RUN)
+        session.execute(
+            tag_statement(name, Tag(standing=Standing.INCOMING, database=server.database, run=LATER, at=NOW))
+        )
+        with pytest.raises(Refused, match="is tagged as made by r2a1"):
+            drop_made(session, name, RUN)
+        session.execute(
+            tag_statement(name, Tag(standing=Standing.INCOMING, database=server.database, run=RUN, at=NOW))
+        )
+        assert drop_made(session, name, RUN)
+        assert not drop_made(session, name, RUN)
+
+
+def test_look_alikes_of_others_are_not_taken_for_ours(server: Server) -> None:
+    word = server.database.removeprefix("swap_")
+    with psycopg.connect(server.cluster.dsn(), autocommit=True) as admin:
+        for name, comment in (
+            (f"look_{word}__prev_r7a1", None),
+            (f"like_{word}__prev_r8a1", "somebody else's"),
+            (f"same_{word}__prev_r9a1", 'freshet {"standing": "prev"}'),
+        ):
+            admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+            if comment:
+                admin.execute(f"COMMENT ON DATABASE {name} IS '{comment.replace(chr(39), chr(39) * 2)}'")
+        admin.execute(f"CREATE DATABASE near_{word}__prev_r6a1")
+        tag = Tag(standing=Standing.PREVIOUS, database=f"other_{word}", run=RunId("r6a1"), at=NOW)
+        admin.execute(tag_statement(f"near_{word}__prev_r6a1", tag))
+        assert [each.name for each in tagged(admin) if word in each.name] == []
+
+
+@pytest.mark.slow
+def test_twenty_swaps_under_sixteen_busy_clients(trial_cluster: Cluster) -> None:
+    figures = benchmark.measure(trial_cluster, swaps=20, clients=16)
+    assert figures["swap_failures"] == 0
+    assert figures["swap_downtime_max_s"] <= 1.5
