@@ -36,6 +36,8 @@ SILENCE_SECONDS = 1800
 
 _TICK_SECONDS = 0.5
 _QUIET_SECONDS = 1.0
+_LONG_QUIET_SECONDS = 60.0
+"""What looks like the end of a failure, and so much silence after it, is one even if it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,10 +219,11 @@ class _Line:
                 count = self.socket.recv_into(room)
             except TimeoutError:
                 self._patience(last)
-                if time.monotonic() - last > _QUIET_SECONDS and wire.ends_ready(bytes(before)):
+                quiet = time.monotonic() - last
+                if quiet > _QUIET_SECONDS and wire.ends_ready(bytes(before)):
                     error = wire.error_at_end(bytes(before))
-                    if error:
-                        raise self._refused(error) from None
+                    if error or quiet > _LONG_QUIET_SECONDS:
+                        raise self._refused(error or wire.ServerError("XX000")) from None
             except OSError as error:
                 raise self._lost() from error
             else:

@@ -23,6 +23,8 @@ END_MARK_BYTES = 16
 LONGEST_TRAILER = 300
 """More than the bytes of everything that follows the data of a COPY that went well."""
 
+_READY_BYTES = 6
+_ASIDES = frozenset({b"S", b"N", b"A"})
 _FAILED_READY = re.compile(rb"Z\x00\x00\x00\x05[EIT]\Z")
 _COPIED = re.compile(rb"COPY (\d+)\x00")
 
@@ -100,11 +102,25 @@ def ends_ready(tail: bytes) -> bool:
 
 
 def error_at_end(tail: bytes) -> ServerError | None:
-    """The error whose message, followed by ready, is exactly the end of `tail`."""
-    end = len(tail) - 6 if ends_ready(tail) else len(tail)
-    place = tail.rfind(b"E", 0, end)
+    """The error with which `tail` ends: its message, and then nothing but asides up to "ready" or the end.
+
+    An aside is a notice, or a setting that goes back to what it was when the transaction failed.
+    """
+    place = tail.find(b"E")
     while place >= 0:
-        if place + 5 <= end and place + 1 + int.from_bytes(tail[place + 1 : place + 5], "big") == end:
-            return error_in(tail[place + 5 : end])
-        place = tail.rfind(b"E", 0, place)
+        end = _after(tail, place)
+        while end is not None and end < len(tail) and tail[end : end + 1] in _ASIDES:
+            end = _after(tail, end)
+        if end == len(tail) or (end is not None and end == len(tail) - _READY_BYTES and ends_ready(tail)):
+            return error_in(tail[place + 5 : _after(tail, place)])
+        place = tail.find(b"E", place + 1)
     return None
+
+
+def _after(tail: bytes, place: int) -> int | None:
+    """Where the message at `place` ends, if there can be one."""
+    if place + HEADER.size > len(tail):
+        return None
+    length = int.from_bytes(tail[place + 1 : place + 5], "big")
+    end = place + 1 + length
+    return end if length >= 4 and end <= len(tail) else None  # noqa: PLR2004 (the length counts itself)

@@ -77,9 +77,9 @@ class Copies:
     @staticmethod
     def _role(connection: psycopg.Connection, name: str, rights: str) -> None:
         found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone()
-        if not found:
+        if found is None:
             connection.execute(
-                sql.SQL("CREATE ROLE {} LOGIN {}").format(sql.Identifier(name), sql.SQL(rights))  # type: ignore[arg-type]
+                sql.SQL("CREATE ROLE {} LOGIN {}").format(sql.Identifier(name), sql.SQL(rights))
             )
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Copies:
         self._create(self.live, name)
         with admin(self.live, name) as connection:
             for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
         return name
 
     def incoming(self) -> str:
@@ -157,7 +157,7 @@ class Copies:
     def rows(self, job: CopyJob, query: str) -> list[tuple[object, ...]]:
         """What `query` finds in the copy."""
         with admin(self.trial, job.incoming) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(query).fetchall()
 
 
 def digests(cluster: Cluster, database: str, *, without: Iterable[str] = ()) -> dict[str, str]:

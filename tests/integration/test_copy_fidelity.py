@@ -6,7 +6,6 @@ import difflib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,17 +14,6 @@ from infra.postgres.methods import CopyMethod
 from infra.postgres.stream import Stream
 from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
 from tests.integration.copies import TORTURE, Copies, admin, digests
-
-
-@pytest.fixture(scope="module")
-def copies(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Copies]:
-    made = Copies(live_cluster, trial_cluster, tmp_path_factory.mktemp("copies"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
