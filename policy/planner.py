@@ -71,18 +71,23 @@ class Planner:
 
         Share the `Calendars` between queues: a request with another calendar is another request.
         """
-        before = {request: entry.start for request, entry in self._board.entries.items()}
-        if self._must_begin_anew(queue):
+        entries = self._board.entries
+        before = {request: entry.start for request, entry in entries.items()}
+        fresh = [
+            waiting
+            for waiting in queue.waiting
+            if (known := entries.get(waiting.id)) is None
+            or (known.waiting is not waiting and known.waiting != waiting)
+        ]
+        if self._must_begin_anew(queue, fresh) or not self._follow(queue, fresh):
             self._begin(queue)
-        else:
-            self._follow(queue)
         return frozenset(
             request
             for request, entry in self._board.entries.items()
             if request not in before or before[request] != entry.start
         )
 
-    def _must_begin_anew(self, queue: Queue) -> bool:
+    def _must_begin_anew(self, queue: Queue, fresh: list[Waiting]) -> bool:
         old = self._queue
         return (
             queue.now < old.now
@@ -90,12 +95,8 @@ class Planner:
             or bool(queue.pauses or old.pauses)
             or queue.capacities != old.capacities
             or not all(self._board.knows(running.uses) for running in queue.running)
-            or not all(self._board.knows(w.uses) for w in queue.waiting if not self._has(w))
+            or not all(self._board.knows(waiting.uses) for waiting in fresh)
         )
-
-    def _has(self, waiting: Waiting) -> bool:
-        entry = self._board.entries.get(waiting.id)
-        return entry is not None and (entry.waiting is waiting or entry.waiting == waiting)
 
     def _begin(self, queue: Queue) -> None:
         self._queue = queue
@@ -107,51 +108,50 @@ class Planner:
         for _, entry in sorted(self._board.by_turn.items()):
             self._place(entry, 0, FAR)
 
-    def _follow(self, queue: Queue) -> None:
-        self._forget_who_left(queue)
+    def _follow(self, queue: Queue, fresh: list[Waiting]) -> bool:
+        """Take `queue` over; False when that reaches so many that planning anew is faster."""
+        board = self._board
         self._queue = queue
         self._now = minute(queue.now)
-        touched = self._board.follow(queue)
-        overdue = [e for e in self._board.entries.values() if e.start is not None and e.start < self._now]
-        if len(overdue) > _MANY:
-            self._begin(queue)
-            return
-        for waiting in queue.waiting:
-            entry = self._board.entries.get(waiting.id)
-            if entry is not None:
-                if self._has(waiting) and not self._is_stale(entry, touched):
-                    continue
-                self._board.forget(entry)
-            if entry is None or entry.waiting is not waiting:
-                entry = self._board.entries[waiting.id] = Entry(waiting)
+        for request in board.entries.keys() - {waiting.id for waiting in queue.waiting}:
+            board.forget(board.entries.pop(request))
+        touched = board.follow(queue)
+        for waiting in fresh:
+            if waiting.id in board.entries:
+                board.forget(board.entries[waiting.id])
+            board.entries[waiting.id] = Entry(waiting)
+        again = self._stale(touched)
+        if len(again) > _MANY:
+            return False
+        for entry in again:
+            board.forget(entry)
+        for entry in [*again, *(board.entries[waiting.id] for waiting in fresh)]:
             self._give_turn(entry)
-            if waiting.hold is None:
-                self._board.call(entry.turn)
+            if entry.waiting.hold is None:
+                board.call(entry.turn)
         for _ in range(_MANY):
-            following = self._board.next_call()
+            following = board.next_call()
             if following is None:
-                return
+                return True
             self._place(*following)
-        self._begin(queue)
+        return False
 
-    def _forget_who_left(self, queue: Queue) -> None:
-        staying = {waiting.id for waiting in queue.waiting}
-        for waiting in self._queue.waiting:
-            if waiting.id not in staying:
-                self._board.forget(self._board.entries[waiting.id])
-                del self._board.entries[waiting.id]
-
-    def _is_stale(self, entry: Entry, touched: set[str]) -> bool:
-        """Whether an unchanged `entry` has to be looked at because of the time or of what runs."""
-        if entry.waiting.hold is not None:
-            return False
-        if entry.start is None or entry.start < self._now or (entry.kept and entry.confirmed < self._now):
-            return True
-        if not touched or entry.waiting.confirmed is None:
-            return False
-        return any(use.resource in touched for use in entry.waiting.uses) and (
-            self._keeps_its_date(entry) != entry.kept
-        )
+    def _stale(self, touched: set[str]) -> list[Entry]:
+        """Whoever has a turn and must be looked at because of the time, or of what runs."""
+        now = self._now
+        return [
+            entry
+            for entry in self._board.by_turn.values()
+            if entry.start is None
+            or entry.start < now
+            or (entry.kept and entry.confirmed < now)
+            or (
+                touched
+                and entry.waiting.confirmed is not None
+                and any(use.resource in touched for use in entry.waiting.uses)
+                and self._keeps_its_date(entry) != entry.kept
+            )
+        ]
 
     def _give_turn(self, entry: Entry) -> None:
         waiting = entry.waiting

@@ -20,7 +20,7 @@ Turn = tuple[int, int, int, int]
 """Where somebody stands in the queue; smaller is earlier."""
 
 NO_TURN: Turn = (-1, 0, 0, 0)
-_STRETCH = 480
+_STRETCH = 60
 
 
 class Share(NamedTuple):
@@ -141,9 +141,9 @@ class Timeline:
 
     def _first_free_before(self, start: int, length: int, amount: int, limit: int, turn: Turn) -> int | None:
         """As `free_from`, where many shares of later turns are held as well; a stretch at a time."""
-        room = self.capacity - amount
+        room, stretch = self.capacity - amount, _STRETCH
         while start <= limit:
-            last = min(limit, start + _STRETCH)
+            last = min(limit, start + stretch)
             end = last + length
             change = [0] * (end - start + 1)
             for share in self.overlapping(start, end):
@@ -154,7 +154,7 @@ class Timeline:
             found = first_clear(full, 0, length, last - start)
             if found is not None:
                 return start + found
-            start = last + 1
+            start, stretch = last + 1, 2 * stretch
         return None
 
 
