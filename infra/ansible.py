@@ -123,6 +123,7 @@ def run_stages(
         config.env = {
             **_environment(private, {key: str(value) for key, value in config.env.items()}),
             processes.RUN_COOKIE: f"{run}:{epoch}",
+            processes.SCRATCH_COOKIE: str(scratch.resolve()),
             processes.CALL_COOKIE: call,
         }
         code: int | None = None
@@ -155,14 +156,19 @@ def run_stages(
     )
 
 
-def end_leftovers(run: str, below_epoch: int) -> int:
+def end_leftovers(run: str, below_epoch: int, scratch: Path) -> int:
     """End what workers with an earlier epoch of `run` left running on this machine; returns how many.
+
+    Args:
+        run: the run.
+        below_epoch: the epoch of whoever asks.
+        scratch: the run's folder, as it was given to `run_stages`.
 
     Raises:
         Unavailable: some would not end.
     """
     try:
-        return processes.end(processes.of_earlier_epochs(run, below_epoch))
+        return processes.end(processes.of_earlier_epochs(run, below_epoch, scratch))
     except TimeoutError as error:
         raise Unavailable(f"run {run}: {error}; end them by hand, then resume the run") from error
 

@@ -123,8 +123,8 @@ class Account:
         return self._stage
 
     def _note_facts(self, host: str, result: Mapping[str, Any]) -> None:
-        set_facts = result.get("ansible_facts")
-        inner = set_facts.get("freshet_facts") if isinstance(set_facts, Mapping) else None
+        stats = result.get("ansible_stats")
+        inner = stats.get("data") if isinstance(stats, Mapping) else None
         for facts in (result.get("freshet_facts"), inner):
             if isinstance(facts, Mapping):
                 self.facts.setdefault(host, {}).update({str(key): value for key, value in facts.items()})

@@ -15,6 +15,8 @@ from pathlib import Path
 
 RUN_COOKIE = "FRESHET_RUN"
 """`<run>:<epoch>`."""
+SCRATCH_COOKIE = "FRESHET_SCRATCH"
+"""The run's scratch folder: several installations on one machine count their runs alike."""
 CALL_COOKIE = "FRESHET_CALL"
 """One call of the adapter."""
 
@@ -74,10 +76,13 @@ def of_call(call: str) -> Callable[[Environment], bool]:
     return lambda environment: environment.get(CALL_COOKIE) == call
 
 
-def of_earlier_epochs(run: str, below_epoch: int) -> Callable[[Environment], bool]:
+def of_earlier_epochs(run: str, below_epoch: int, scratch: Path) -> Callable[[Environment], bool]:
     """The processes of `run` that a worker with an epoch below `below_epoch` has started."""
+    place = str(scratch.resolve())
 
     def wanted(environment: Environment) -> bool:
+        if environment.get(SCRATCH_COOKIE) != place:
+            return False
         owner, _, epoch = environment.get(RUN_COOKIE, "").rpartition(":")
         return owner == run and epoch.isdigit() and int(epoch) < below_epoch
 

@@ -34,6 +34,7 @@ class Expectation(_Model):
     json_values: dict[str, JsonValue] = Field(default_factory=dict, alias="json")
     """JSON pointer → the value there; texts may hold placeholders."""
     contains: tuple[str, ...] = ()
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 class Saved(_Model):

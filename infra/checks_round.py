@@ -150,6 +150,11 @@ class Round:
             if found != right:
                 raise Wrong(f"{_shown(step.request)}: {pointer} is {_shown(found)}, not {_shown(right)}")
             seen.append(f"{pointer.rpartition('/')[2]} {_shown(found)}")
+        for header, wanted_text in step.expect.headers.items():
+            shown, right = answer.headers.get(header, "nothing"), self.filled(wanted_text)
+            if shown != right:
+                raise Wrong(f"{_shown(step.request)}: {header} is {_shown(shown)}, not {_shown(right)}")
+            seen.append(f"{header} {_shown(shown)}")
         for text in step.expect.contains:
             if self.filled(text) not in answer.text:
                 raise Wrong(f"{_shown(step.request)}: the answer does not hold '{_shown(text)}'")

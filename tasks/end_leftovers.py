@@ -27,7 +27,7 @@ def end_leftovers(world: World, estate: Estate, request: Request, run: RunId, ep
     Raises:
         Unavailable: a server does not answer, so nobody can tell whether something still works there.
     """
-    ended = end_processes(run, epoch)
+    ended = end_processes(run, epoch, world.settings.run_dir / run)
     for server, login in _logins(estate, request):
         with connect(server, "postgres", login, world.secrets, run=run, autocommit=True) as connection:
             ended += end_backends(connection, run=run)

@@ -119,8 +119,8 @@ def test_a_good_run_tells_what_it_did(bench: Bench) -> None:
         - name: Touch
           ansible.builtin.shell: echo hello
         - name: Tell
-          ansible.builtin.set_fact:
-            freshet_facts: {answer: 42}
+          ansible.builtin.set_stats:
+            data: {answer: 42}
         - name: Skip
           ansible.builtin.command: "false"
           when: false
@@ -203,8 +203,8 @@ def test_texts_are_never_evaluated(bench: Bench) -> None:
     done = bench.go(
         """
         - name: Show
-          ansible.builtin.set_fact:
-            freshet_facts: {shown: "{{ maintenance.text }}"}
+          ansible.builtin.set_stats:
+            data: {shown: "{{ maintenance.text }}"}
         """,
         variables={"maintenance": {"text": text}},
     )
@@ -224,8 +224,8 @@ def test_check_mode_changes_nothing(bench: Bench) -> None:
 def test_a_run_knows_nothing_of_the_run_before(bench: Bench) -> None:
     tasks = """
     - name: Show
-      ansible.builtin.set_fact:
-        freshet_facts: {version: "{{ version | default('none') }}"}
+      ansible.builtin.set_stats:
+        data: {version: "{{ version | default('none') }}"}
     """
     assert bench.go(tasks, variables={"version": "26.5.0"}).fact("version") == "26.5.0"
     assert bench.go(tasks).fact("version") == "none"
@@ -242,8 +242,8 @@ def test_only_the_named_environment_is_passed_on(bench: Bench, monkeypatch: pyte
           register: seen
           changed_when: false
         - name: Tell
-          ansible.builtin.set_fact:
-            freshet_facts: {seen: "{{ seen.stdout }}"}
+          ansible.builtin.set_stats:
+            data: {seen: "{{ seen.stdout }}"}
         """
     )
     seen = str(done.fact("seen"))
@@ -316,7 +316,7 @@ def test_several_at_once_do_not_mix(tmp_path: Path) -> None:
     facts: dict[int, object] = {}
 
     def work(number: int) -> None:
-        tasks = "- name: Tell\n  ansible.builtin.set_fact:\n    freshet_facts: {mine: '{{ mine }}'}\n"
+        tasks = "- name: Tell\n  ansible.builtin.set_stats:\n    data: {mine: '{{ mine }}'}\n"
         facts[number] = benches[number].go(tasks, variables={"mine": f"n{number}"}).fact("mine")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
@@ -343,10 +343,10 @@ def test_a_worker_that_dies_or_freezes_leaves_nothing_to_its_successor(tmp_path:
     worker = subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(tmp_path), run, str(epoch)], cwd=Path(__file__).parents[2]
     )
-    mark = tmp_path / "mark"
+    mark, scratch = tmp_path / "mark", tmp_path / "scratch"
 
     def carried() -> list[int]:
-        return list(ansible_processes.carrying(ansible_processes.of_earlier_epochs(run, epoch + 1)))
+        return list(ansible_processes.carrying(ansible_processes.of_earlier_epochs(run, epoch + 1, scratch)))
 
     try:
         wait_for(lambda: mark.exists() and bool(mark.read_text().strip()), 60)
@@ -358,9 +358,10 @@ def test_a_worker_that_dies_or_freezes_leaves_nothing_to_its_successor(tmp_path:
             wait_for(lambda: not carried())
         else:
             worker.send_signal(signal.SIGSTOP)
-            assert end_leftovers(run, epoch) == 0, "its own epoch is not an earlier one"
+            assert end_leftovers(run, epoch, scratch) == 0, "its own epoch is not an earlier one"
+            assert end_leftovers(run, epoch + 1, tmp_path / "another") == 0, "another installation's run"
             assert carried()
-            assert end_leftovers(run, epoch + 1) > 0
+            assert end_leftovers(run, epoch + 1, scratch) > 0
         assert carried() == []
         assert not alive(mark)
     finally:
