@@ -228,8 +228,8 @@ def advance(status: Status, outcome: Outcome | None, event: Event, by: Actor, *,
     if by not in transition.by:
         allowed = " or ".join(actor.value for actor in Actor if actor in transition.by)
         raise Refused(
-            f"action: a {by.value} may not make a request {_WORDS[event]}; in status '{status.value}' only "
-            f"{allowed} may"
+            f"action: in status '{status.value}' a request can {_WORDS[event]}, but only {allowed} may do "
+            f"that, not {by.value}"
         )
     return transition.to
 
