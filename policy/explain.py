@@ -70,7 +70,7 @@ def _busy(reason: Reason, zone: ZoneInfo) -> str:
         taken = "as many runs as are allowed at once are planned"
     else:
         taken = f"{thing(reason.resource)} is taken"
-    holder = f" by {reason.held_by}, whose turn comes before" if reason.held_by else ""
+    holder = f" by {reason.held_by}, whose turn comes first," if reason.held_by else ""
     return f"{taken}{holder} until {_when(reason.at, zone)}."
 
 
