@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from infra.ledger import outbox, requests, runs
+from infra.ledger import etas, outbox, requests, runs
 from infra.ledger.connection import Connection
 from policy.estate import Estate
 from policy.lifecycle import Actor, Event, advance
@@ -96,6 +96,7 @@ def change(
         },
     )
     facts = detail or {}
+    _promise(connection, after, event, by, facts, at)
     _tell(
         world,
         connection,
@@ -135,13 +136,38 @@ def announce(
 
 
 def _tell(world: World, connection: Connection, estate: Estate, change_: Change) -> None:
-    for notice in notices_for(change_, estate=estate, on_call=world.settings.on_call):
+    for notice in notices_for(
+        change_,
+        estate=estate,
+        on_call=world.settings.on_call,
+        webhook=world.settings.on_call_webhook is not None,
+    ):
         outbox.put(
             connection,
             channel=notice.channel.value,
             key=notice.key,
             request=change_.after.id,
             payload=notice.payload(),
+        )
+
+
+def _promise(
+    connection: Connection, after: Request, event: Event, by: Actor, facts: Mapping[str, object], at: datetime
+) -> None:
+    """Keep what was promised about the end of the work, and what became of it."""
+    if by is not Actor.FRESHET:
+        etas.forget(connection, after.id)
+    if event is Event.COMPLETE:
+        etas.settle(connection, after.id, at=at)
+    low, high = facts.get("eta_low"), facts.get("eta_high")
+    if after.scheduled_for is not None and isinstance(low, str) and isinstance(high, str):
+        etas.promise(
+            connection,
+            after.id,
+            told_at=at,
+            start=after.scheduled_for,
+            low=datetime.fromisoformat(low),
+            high=datetime.fromisoformat(high),
         )
 
 

@@ -20,6 +20,7 @@ from policy.request import Kind, Request, Status
 from tasks.change import change
 from tasks.end_leftovers import end_leftovers
 from tasks.hold import Hold
+from tasks.queue import shortage
 from tasks.world import World
 
 
@@ -88,6 +89,11 @@ def _begin(world: World, connection: Connection, estate: Estate, request: Reques
     paused = pauses.applying(connection, estate, request.site, now)
     if paused is not None:
         raise Busy(f"request {request.id} waits: {paused.sentence}")
+    # One beginning at a time, so that two workers do not both see the last free place.
+    connection.execute("select pg_advisory_xact_lock(hashtext('freshet.begin'))")
+    short = shortage(connection, estate, request)
+    if short:
+        raise Busy(f"request {request.id} waits for {short.replace(':', ' ', 1)}: others work there")
     run = RunId.of(request.id, request.attempt + 1)
     change(
         world,

@@ -13,14 +13,14 @@ from infra.ledger import installed, requests, runs
 from infra.ledger.connection import Connection
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.lifecycle import Event, deletable
-from policy.local_time import parse_when
+from policy.free_text import free_text
+from policy.lifecycle import Actor, Event, deletable
 from policy.names import EmailAddress, RequestId
 from policy.permissions import Action, Principal, engineer, may, principal_of
-from policy.request import Kind, Outcome, Request, Status
-from policy.submission import asked_times, check_change
-from policy.wish import Wish
+from policy.request import Kind, Outcome, Request
+from policy.submission import check_change, check_start
 from tasks.change import announce, change
+from tasks.plan import undated
 from tasks.world import World
 
 
@@ -56,77 +56,83 @@ def visible(world: World, who: Principal, number: RequestId) -> Request:
 
 def cancel(world: World, number: RequestId, as_email: str | None, reason: str) -> Request:
     """Cancel a waiting request."""
-    return _act(world, number, as_email, Action.CANCEL, Event.CANCEL, reason or "Cancelled on request.")
+    words = free_text(reason, "reason", required=False) or "Cancelled on request."
+    return act(world, number, as_email, Action.CANCEL, Event.CANCEL, words)
 
 
 def defer(world: World, number: RequestId, as_email: str | None, reason: str) -> Request:
     """Put a waiting request on hold."""
-    return _act(world, number, as_email, Action.DEFER, Event.DEFER, reason, columns={"scheduled_for": None})
+    words = free_text(reason, "reason")
+    return act(world, number, as_email, Action.DEFER, Event.DEFER, words, columns=undated)
 
 
 def resume(world: World, number: RequestId, as_email: str | None) -> Request:
     """Take a request off hold."""
-    return _act(world, number, as_email, Action.RESUME, Event.RESUME, "")
+    return act(world, number, as_email, Action.RESUME, Event.RESUME, "")
 
 
 def ask(world: World, number: RequestId, question: str) -> Request:
     """Put a question to the customer; the request waits."""
-    return _act(
-        world,
-        number,
-        None,
-        Action.DEFER,
-        Event.ASK,
-        question,
-        columns={"question": question, "scheduled_for": None},
-    )
+    words = free_text(question, "question")
+
+    def columns(request: Request) -> Mapping[str, object]:
+        return {"question": words, "answer": None, **undated(request)}
+
+    return act(world, number, None, Action.DEFER, Event.ASK, words, columns=columns)
 
 
 def answer(world: World, number: RequestId, as_email: str | None, text: str) -> Request:
-    """Answer the question a request waits for."""
+    """Answer the question a request waits for; a run that waits with it goes on."""
+    words = free_text(text, "answer")
     with world.ledger.transaction() as connection:
         live = runs.live(connection, number) is not None
     event = Event.CARRY_ON if live else Event.ANSWER
-    return _act(world, number, as_email, Action.ANSWER, event, f"Answered: {text}", columns={"answer": text})
+    return act(
+        world,
+        number,
+        as_email,
+        Action.ANSWER,
+        event,
+        f"Answered: {words}",
+        columns=lambda _: {"answer": words},
+    )
 
 
 def retry(world: World, number: RequestId, as_email: str | None) -> Request:
-    """Give a request that was put back or expired a new chance; what failed before may be tried again."""
-    who = principal(world, as_email)
-    request = visible(world, who, number)
-    webapp = world.estate().webapp(request.site).key
-    return _act(
+    """Give a request that was put back or expired a new chance.
+
+    An engineer's word also lets a release be tried again that failed on this web application before.
+
+    Raises:
+        Refused: it may no longer be asked for, or a release failed here and no engineer has looked at it.
+    """
+
+    def check(connection: Connection, estate: Estate, who: Principal, request: Request) -> None:
+        findings = check_start(estate, who, request, installed.versions(connection), world.clock.now())
+        if findings:
+            raise Refused(*findings)
+        webapp = estate.webapp(request.site)
+        if who.actor is Actor.ENGINEER:
+            installed.acknowledge(connection, webapp=webapp.key)
+            return
+        if request.kind is not Kind.UPGRADE or request.version is None:
+            return
+        release = estate.release(webapp.application, request.version)
+        if installed.known_bad(connection, webapp=webapp.key, release=release):
+            raise Refused(
+                f"version: {release.version} failed on {request.site} and was put back; a specialist of the "
+                "hosting team looks at it and then lets it be tried again"
+            )
+
+    return act(
         world,
         number,
         as_email,
         Action.RETRY,
         Event.RETRY,
         "",
-        columns={"scheduled_for": None, "start_by": None, "not_before": None},
-        also=lambda connection, _: installed.acknowledge(connection, webapp=webapp),
-    )
-
-
-def reschedule(world: World, number: RequestId, as_email: str | None, at: str, reason: str) -> Request:
-    """Move a waiting request; the planner confirms the new date or finds the next that fits."""
-    who = principal(world, as_email)
-    estate = world.estate()
-    request = visible(world, who, number)
-    now = world.clock.now()
-    times = asked_times(
-        Wish(
-            site=request.site,
-            version=request.version,
-            refresh=request.refresh,
-            at=parse_when(at, zone_of(estate, who), now),
-        ),
-        now,
-    )
-    columns = {"not_before": times.not_before, "start_by": times.start_by, "scheduled_for": times.not_before}
-    if request.status is Status.TO_BE_SCHEDULED:
-        columns["scheduled_for"] = None
-    return _act(
-        world, number, as_email, Action.MOVE, Event.MOVE, reason or "Moved on request.", columns=columns
+        columns=lambda _: {"scheduled_for": None, "start_by": None, "not_before": None},
+        first=check,
     )
 
 
@@ -139,8 +145,7 @@ def delete(world: World, number: RequestId, as_email: str | None) -> None:
     who = principal(world, as_email)
     estate = world.estate()
     with world.ledger.transaction() as connection:
-        request = requests.get(connection, number, lock=True)
-        _allow(estate, who, request, Action.DELETE, world.clock.now())
+        request = allowed(connection, estate, who, number, Action.DELETE, world.clock.now())
         if not deletable(request.status, request.outcome):
             raise Refused(f"request: {number} is '{request.status.value}'; only an ended one can be deleted")
         requests.update(connection, number, {"deleted_at": world.clock.now()})
@@ -151,21 +156,25 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
     """Ask for a finished refresh to be taken back.
 
     Raises:
-        Refused: it is not a finished refresh, or its undo period is over.
+        Refused: it is not a finished refresh, was undone or followed by another, or its undo period is over.
     """
+    words = free_text(reason, "reason", required=False)
     who = principal(world, as_email)
     estate = world.estate()
     now = world.clock.now()
     with world.ledger.transaction() as connection:
-        request = requests.get(connection, number, lock=True)
-        _allow(estate, who, request, Action.UNDO, now)
+        request = allowed(connection, estate, who, number, Action.UNDO, now)
         if request.kind is not Kind.REFRESH or request.outcome is not Outcome.DONE:
             raise Refused(f"request: {number} is not a finished refresh, so there is nothing to undo")
         run = runs.last(connection, number)
-        if run is None or run.ended_at is None or run.ended_at + estate.undo < now:
+        if run is None or run.ended_at is None or run.ended_at + estate.undo <= now:
             raise Refused(
                 f"request: the undo period of {number} ({estate.undo.days} days) is over; ask for a refresh"
             )
+        later = requests.done_since(connection, request)
+        if later is not None:
+            what = "it was undone by" if later.kind is Kind.UNDO else "the site was changed again by"
+            raise Refused(f"request: {number} cannot be undone any more, {what} {later.id}")
         made = requests.insert(
             connection,
             number=requests.next_number(connection),
@@ -179,7 +188,7 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
             not_before=None,
             start_by=None,
             undoes=number,
-            note=reason,
+            note=words,
         )
         announce(world, connection, estate, made, at=now, who=who.email)
         return made
@@ -194,13 +203,21 @@ def clear(world: World, number: RequestId, reason: str, *, finished: bool) -> Re
         reason: what was mended.
         finished: the work was brought to its end by hand, instead of taken back.
     """
+    words = free_text(reason, "reason")
     event = Event.CONFIRM if finished else Event.CLEAR
-    return _act(
-        world, number, None, Action.CLEAR, event, reason, columns={"scheduled_for": None}, also=runs.unlock
+    return act(
+        world,
+        number,
+        None,
+        Action.CLEAR,
+        event,
+        words,
+        columns=lambda _: {"scheduled_for": None},
+        first=lambda connection, _estate, _who, request: runs.unlock(connection, request.id),
     )
 
 
-def _act(
+def act(
     world: World,
     number: RequestId,
     as_email: str | None,
@@ -208,17 +225,31 @@ def _act(
     event: Event,
     reason: str,
     *,
-    columns: Mapping[str, object] | None = None,
-    also: Callable[[Connection, RequestId], object] | None = None,
+    columns: Callable[[Request], Mapping[str, object]] | None = None,
+    first: Callable[[Connection, Estate, Principal, Request], None] | None = None,
 ) -> Request:
+    """Let somebody cause `event` on a request: rights, then `first`, then the lifecycle, in one transaction.
+
+    Args:
+        world: the ledger and the estate.
+        number: the request.
+        as_email: for whom the command acts; None is the engineer at the terminal.
+        action: the right that is needed.
+        event: what happens.
+        reason: one plain sentence.
+        columns: what else changes, from the request as it stood.
+        first: what is checked or done before, in the same transaction.
+
+    Raises:
+        Refused: no right to, `first` refused, or the lifecycle does not allow it.
+    """
     who = principal(world, as_email)
     estate = world.estate()
     now = world.clock.now()
     with world.ledger.transaction() as connection:
-        request = _get(connection, estate, who, number)
-        _allow(estate, who, request, action, now)
-        if also is not None:
-            also(connection, number)
+        request = allowed(connection, estate, who, number, action, now)
+        if first is not None:
+            first(connection, estate, who, request)
         return change(
             world,
             connection,
@@ -229,18 +260,22 @@ def _act(
             by=who.actor,
             who=who.email,
             reason=reason,
-            columns=columns,
+            columns=None if columns is None else columns(request),
         )
 
 
-def _get(connection: Connection, estate: Estate, who: Principal, number: RequestId) -> Request:
+def allowed(
+    connection: Connection, estate: Estate, who: Principal, number: RequestId, action: Action, now: datetime
+) -> Request:
+    """The request, locked, if `who` may do `action` to it.
+
+    Raises:
+        Refused: no right to; somebody else's request reads as if there were none.
+    """
     request = requests.get(connection, number, lock=True)
     if not may(who, Action.SEE, estate, request.site):
         raise Refused(f"request: there is no {number}; `freshet request list` shows those there are")
-    return request
-
-
-def _allow(estate: Estate, who: Principal, request: Request, action: Action, now: datetime) -> None:
     findings = check_change(estate, who, request, action, now)
     if findings:
         raise Refused(*findings)
+    return request

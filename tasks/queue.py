@@ -5,7 +5,9 @@ Invariant: every open request is in it exactly once, waiting or running.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +15,7 @@ from infra.ledger import pauses, requests
 from infra.ledger.connection import Connection
 from policy.durations import Estimate, Observation, Phase, estimate
 from policy.estate import Estate
-from policy.names import RunId, SiteId
+from policy.names import RequestId, RunId, SiteId
 from policy.pause import scopes_of
 from policy.request import Kind, Request, Status
 from policy.waiting import Calendars, Hold, Queue, Running, Waiting, capacities_of, uses_of
@@ -22,25 +24,53 @@ _HOLDS = {Status.DEFERRED: Hold.DEFERRED, Status.PENDING_INPUT: Hold.ANSWER}
 _WAITING = (Status.TO_BE_SCHEDULED, Status.SCHEDULED, Status.DEFERRED, Status.PENDING_INPUT)
 
 
-def read_queue(connection: Connection, estate: Estate, now: datetime) -> Queue:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The queue, with the requests that wait in it as they stood at that moment."""
+
+    queue: Queue
+    requests: Mapping[RequestId, Request]
+
+
+def read_queue(connection: Connection, estate: Estate, now: datetime) -> Reading:
     """Everything that a plan is made from, as of `now`."""
-    history = observations(connection)
+    history: dict[SiteId, list[Observation]] = defaultdict(list)
+    for seen in observations(connection):
+        history[seen.site].append(seen)
     calendars = Calendars(estate, now - timedelta(days=1))
     running = _running(connection, estate, history)
     busy = {entry.run.request for entry in running}
     locked = _locked(connection)
-    waiting = [
-        _waiting(estate, request, calendars, history, locked)
-        for request in requests.find(connection, statuses=_WAITING)
-        if request.id not in busy
-    ]
-    return Queue(
+    found = [request for request in requests.find(connection, statuses=_WAITING) if request.id not in busy]
+    queue = Queue(
         now=now,
-        waiting=tuple(waiting),
+        waiting=tuple(
+            waiting_of(estate, request, calendars, history.get(request.site, ()), now, locked)
+            for request in found
+        ),
         running=tuple(running),
         capacities=capacities_of(estate),
         pauses=tuple(pauses.every(connection)),
     )
+    return Reading(queue=queue, requests={request.id: request for request in found})
+
+
+def running_requests(connection: Connection) -> list[Request]:
+    """The requests whose runs are under way; stuck ones do not run."""
+    rows = connection.execute("select request from run where state = 'live' order by id").fetchall()
+    return [requests.get(connection, RequestId.of(int(str(row["request"])))) for row in rows]
+
+
+def shortage(connection: Connection, estate: Estate, request: Request) -> str:
+    """What the runs under way leave too little of for `request` to begin as well; empty if there is room."""
+    taken: Counter[str] = Counter()
+    for other in running_requests(connection):
+        taken.update({use.resource: use.amount for use in uses_of(estate, other.kind, other.site)})
+    there = capacities_of(estate)
+    for use in uses_of(estate, request.kind, request.site):
+        if taken[use.resource] + use.amount > there.get(use.resource, 1):
+            return use.resource
+    return ""
 
 
 def observations(connection: Connection) -> list[Observation]:
@@ -78,9 +108,24 @@ def expected(request: Request, history: Iterable[Observation]) -> Estimate:
     )
 
 
-def _waiting(
-    estate: Estate, request: Request, calendars: Calendars, history: list[Observation], locked: frozenset[str]
+def waiting_of(
+    estate: Estate,
+    request: Request,
+    calendars: Calendars,
+    history: Iterable[Observation],
+    now: datetime,
+    locked: Collection[str] = (),
 ) -> Waiting:
+    """`request` as the planner sees it.
+
+    Args:
+        estate: what is hosted.
+        request: one that waits.
+        calendars: shared between the requests of one queue.
+        history: what runs on its site have taken.
+        now: the present instant.
+        locked: the web applications that a stuck run holds.
+    """
     took = expected(request, history)
     hold = _HOLDS.get(request.status)
     if hold is None and estate.webapp(request.site).key in locked:
@@ -98,20 +143,30 @@ def _waiting(
         zone=estate.customer(request.site.customer).zone,
         not_before=request.not_before,
         start_by=request.start_by,
-        confirmed=request.scheduled_for,
+        confirmed=_confirmed(request, now),
         hold=hold,
         scopes=scopes_of(estate, request.site),
     )
 
 
-def _running(connection: Connection, estate: Estate, history: list[Observation]) -> list[Running]:
+def _confirmed(request: Request, now: datetime) -> datetime | None:
+    """The announced date; one that has come counts as now until its start-by, so that it keeps its turn."""
+    at = request.scheduled_for
+    if at is None or at > now or (request.start_by is not None and request.start_by < now):
+        return at
+    return now
+
+
+def _running(
+    connection: Connection, estate: Estate, history: Mapping[SiteId, Sequence[Observation]]
+) -> list[Running]:
     rows = connection.execute("select id, started_at from run where state = 'live'").fetchall()
     found = []
     for row in rows:
         cell: dict[str, Any] = dict(row)
         run = RunId(cell["id"])
         request = requests.get(connection, run.request)
-        took = expected(request, history)
+        took = expected(request, history.get(request.site, ()))
         found.append(
             Running(
                 run=run,

@@ -15,6 +15,7 @@ from infra.ledger.displays import Shown
 from policy.estate import Estate
 from policy.request import Request, Status
 from tasks.prefect_runs import has_ended, make_run, withdraw_run
+from tasks.queue import shortage
 from tasks.world import World
 
 log = logging.getLogger("freshet.dispatch")
@@ -69,6 +70,8 @@ def _to_announce(connection: Connection, estate: Estate, now: datetime) -> list[
         if due and (
             estate.webapp(request.site).key in busy
             or pauses.applying(connection, estate, request.site, now) is not None
+            or (request.start_by is not None and request.start_by < now)
+            or shortage(connection, estate, request)
         ):
             continue
         made = shown.get(request.id)

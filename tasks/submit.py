@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg
-
 from infra.ledger import installed, requests
 from infra.ledger.connection import Connection
 from policy.errors import Refused
 from policy.estate import Estate
+from policy.free_text import free_text
 from policy.lifecycle import Event, waiting
 from policy.names import RequestId
 from policy.permissions import Principal
@@ -54,25 +53,26 @@ def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
     """
     estate = world.estate()
     now = world.clock.now()
-    try:
-        with world.ledger.transaction() as connection:
-            known = _known(connection, wish.message_digest)
-            if known is not None:
-                return Submitted(request=requests.get(connection, known), repeated=True)
-            return _write(world, connection, estate, wish, principal, now)
-    except psycopg.errors.UniqueViolation:
-        # The same message through another consumer, at the same moment: that one's transaction has won.
-        with world.ledger.transaction() as connection:
-            known = _known(connection, wish.message_digest)
-            if known is None:
-                raise
+    with world.ledger.transaction() as connection:
+        if wish.message_digest is not None:
+            # The same message through another consumer at the same moment waits here for that one's commit.
+            connection.execute(
+                "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (wish.message_digest,)
+            )
+        known = _known(connection, wish.message_digest)
+        if known is not None:
             return Submitted(request=requests.get(connection, known), repeated=True)
+        return _write(world, connection, estate, wish, principal, now)
 
 
 def _write(
     world: World, connection: Connection, estate: Estate, wish: Wish, principal: Principal, now: datetime
 ) -> Submitted:
-    findings = check_submission(estate, principal, wish, installed.versions(connection), now)
+    findings = list(check_submission(estate, principal, wish, installed.versions(connection), now))
+    try:
+        note = free_text(wish.note, "note", required=False)
+    except Refused as refused:
+        findings.extend(refused.findings)
     if findings:
         raise Refused(*findings)
     asked = asked_times(wish, now)
@@ -103,7 +103,7 @@ def _write(
         asked_at=now,
         not_before=asked.not_before,
         start_by=asked.start_by,
-        note=wish.note,
+        note=note,
     )
     if older is not None:
         requests.update(connection, older.id, {"superseded_by": number.number})

@@ -8,8 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.ledger import requests, runs
+from infra.ledger import etas, requests, runs
 from infra.ledger.connection import Connection
+from infra.ledger.etas import Promise
 from policy.names import RequestId
 from policy.request import Request
 
@@ -47,6 +48,8 @@ def detail(connection: Connection, request_id: RequestId) -> dict[str, Any]:
     journal = () if run is None else runs.journal(connection, run.id)
     return {
         **view(request),
+        **_more(connection, request_id),
+        "eta_told": _promise(etas.latest(connection, request_id)),
         "run": None if run is None else str(run.id),
         "started": None if run is None else iso(run.started_at),
         "ended": None if run is None else iso(run.ended_at),
@@ -75,6 +78,31 @@ def detail(connection: Connection, request_id: RequestId) -> dict[str, Any]:
             for event in requests.events(connection, request_id)
         ],
         "report": None if run is None else runs.report(connection, run.id),
+    }
+
+
+def _more(connection: Connection, request_id: RequestId) -> dict[str, Any]:
+    row = connection.execute(
+        "select note, question, answer, campaign, superseded_by from request where number = %s",
+        (request_id.number,),
+    ).fetchone()
+    cell: dict[str, Any] = dict(row or {})
+    newer = cell.get("superseded_by")
+    return {**cell, "superseded_by": None if newer is None else str(RequestId.of(newer))}
+
+
+def _promise(told: Promise | None) -> dict[str, Any] | None:
+    """What was promised about the end, and by how many minutes that was missed; 0 within the range."""
+    if told is None:
+        return None
+    return {
+        "told_at": iso(told.told_at),
+        "start": iso(told.start),
+        "done_from": iso(told.low),
+        "done_by": iso(told.high),
+        "moves": told.moves,
+        "ended": iso(told.ended_at),
+        "error_min": None if told.error_s is None else round(told.error_s / 60, 1),
     }
 
 

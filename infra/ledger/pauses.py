@@ -36,12 +36,13 @@ def scope_of(estate: Estate, text: str) -> str:
     )
 
 
-def pause(connection: Connection, *, scope: str, reason: str, by: str) -> None:
-    """Hold back what `scope` covers; a second pause of the same scope replaces its reason."""
+def pause(connection: Connection, held: Pause) -> None:
+    """Hold back what the scope covers; a second pause of the same scope replaces the first."""
     connection.execute(
-        "insert into pause (scope, reason, by) values (%s, %s, %s)"
-        " on conflict (scope) do update set reason = excluded.reason, by = excluded.by",
-        (scope, reason, by),
+        "insert into pause (scope, reason, by, at, until) values (%s, %s, %s, %s, %s)"
+        " on conflict (scope) do update set reason = excluded.reason, by = excluded.by, at = excluded.at,"
+        " until = excluded.until",
+        (held.scope, held.reason, held.by, held.at, held.until),
     )
 
 
@@ -51,8 +52,8 @@ def resume(connection: Connection, *, scope: str) -> bool:
 
 
 def every(connection: Connection) -> list[Pause]:
-    """All pauses that hold now."""
-    rows = connection.execute("select scope, reason, by, at from pause order by scope").fetchall()
+    """All pauses that were set and not lifted; whether one still holds says `Pause.holds`."""
+    rows = connection.execute("select scope, reason, by, at, until from pause order by scope").fetchall()
     found = []
     for row in rows:
         cell: dict[str, Any] = dict(row)

@@ -146,8 +146,31 @@ def find(
     return [from_row(row) for row in rows]
 
 
+def done_since(connection: Connection, refresh: Request) -> Request | None:
+    """The newest request that changed the site's database after `refresh` was done, if any."""
+    row = connection.execute(
+        "select later.* from request later join run on run.request = later.number and run.state = 'ended'"
+        " where later.outcome = 'done' and later.number <> %(number)s"
+        " and (later.undoes = %(number)s or (later.webapp = %(webapp)s"
+        "   and (later.site = %(site)s or later.kind in ('upgrade', 'engine'))"
+        "   and run.ended_at > (select max(ended_at) from run where request = %(number)s)))"
+        " order by run.ended_at desc limit 1",
+        {"number": refresh.id.number, "site": str(refresh.site), "webapp": _webapp(connection, refresh)},
+    ).fetchone()
+    return None if row is None else from_row(row)
+
+
+def _webapp(connection: Connection, request: Request) -> str:
+    row = connection.execute("select webapp from request where number = %s", (request.id.number,)).fetchone()
+    return "" if row is None else str(row["webapp"])
+
+
 def update(connection: Connection, request: RequestId, columns: Mapping[str, object]) -> None:
-    """Set `columns` of a request; the database refuses a status that the lifecycle does not lead to."""
+    """Set `columns` of a request; the database refuses a status that the lifecycle does not lead to.
+
+    Raises:
+        Refused: it would wait beside another request of its kind for the same site.
+    """
     assignments = psycopg.sql.SQL(", ").join(
         psycopg.sql.SQL("{} = {}").format(psycopg.sql.Identifier(name), psycopg.sql.Placeholder(name))
         for name in columns
@@ -158,7 +181,12 @@ def update(connection: Connection, request: RequestId, columns: Mapping[str, obj
     values = {
         name: value.value if isinstance(value, Status | Outcome) else value for name, value in columns.items()
     }
-    connection.execute(statement, {**values, "the_number": request.number})
+    try:
+        connection.execute(statement, {**values, "the_number": request.number})
+    except psycopg.errors.UniqueViolation as error:
+        raise Refused(
+            f"request: another request of the kind of {request} waits for its site; end that one first"
+        ) from error
 
 
 def write_event(

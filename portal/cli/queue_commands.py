@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
-from infra.ledger import pauses
-from policy.permissions import Action, require
+from policy.local_time import parse_when
 from portal.cli.output import answers, say, show_json, show_table
 from tasks import manage
+from tasks.pause_queue import at_rest, pause_queue, resume_queue
 from tasks.queue_view import queue_view
 from tasks.world import open_world
 
@@ -29,7 +30,8 @@ def show_command(as_json: Json = False) -> None:
         show_json(found)
         return
     for held in found["pauses"]:
-        say(f"PAUSED {held['scope']}: {held['reason']} ({held['by']})")
+        rest = "at rest" if held["at_rest"] else "runs are being brought to their end"
+        say(f"PAUSED {held['scope']}: {held['reason']} ({held['by']}); {rest}")
     show_table(
         ["position", "id", "site", "what", "status", "expected start", "because"],
         [
@@ -38,6 +40,12 @@ def show_command(as_json: Json = False) -> None:
         ],
     )
     say(f"{len(found['running'])} running, {len(found['waiting'])} waiting")
+    kept = found["eta_accuracy"]
+    if kept["promises"]:
+        say(
+            f"of {kept['promises']} dates told before, {kept['kept_percent']} % were kept; off by "
+            f"{kept['median_error_min']} min in the median, {kept['p90_error_min']} min nine times out of ten"
+        )
 
 
 @queue_app.command("pause")
@@ -45,16 +53,22 @@ def show_command(as_json: Json = False) -> None:
 def pause_command(
     reason: Annotated[str, typer.Option(help="why; shown on every request that it holds back")],
     scope: Scope = "all",
+    until: Annotated[
+        str | None, typer.Option(metavar='"2026-11-22 02:00"', help="local time at which it ends by itself")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="until what runs under it has ended (drain)")] = False,
 ) -> None:
     """Hold back everything that has not begun; what runs is brought to its end."""
     world = open_world()
-    estate = world.estate()
     who = manage.principal(world, None)
-    require(who, Action.PAUSE, estate, None)
-    checked = pauses.scope_of(estate, scope)
-    with world.ledger.transaction() as connection:
-        pauses.pause(connection, scope=checked, reason=reason, by=who.email)
-    say(f"paused {checked}: {reason}")
+    zone = manage.zone_of(world.estate(), who)
+    ends = None if until is None else parse_when(until, zone, world.clock.now())
+    held = pause_queue(world, who, scope, reason, until=ends)
+    say(f"paused {held.scope}: {held.reason}")
+    while wait and not at_rest(world, held):
+        time.sleep(1)
+    if wait:
+        say(f"{held.scope} is at rest: nothing runs under the pause")
 
 
 @queue_app.command("resume")
@@ -62,7 +76,5 @@ def pause_command(
 def resume_command(scope: Scope = "all") -> None:
     """Lift a pause."""
     world = open_world()
-    require(manage.principal(world, None), Action.PAUSE, world.estate(), None)
-    with world.ledger.transaction() as connection:
-        lifted = pauses.resume(connection, scope=scope)
+    lifted = resume_queue(world, manage.principal(world, None), scope)
     say(f"resumed {scope}" if lifted else f"{scope} was not paused")

@@ -18,6 +18,7 @@ from policy.wish import Wish
 from portal.cli.output import STUCK, answers, console, say, show_json, show_table
 from tasks import manage
 from tasks.queue_view import place_of
+from tasks.reschedule import reschedule
 from tasks.submit import submit
 from tasks.view import detail, view
 from tasks.world import World, open_world
@@ -157,8 +158,11 @@ def show_command(number: Number, as_email: As = None, as_json: Json = False) -> 
     for key in (
         "reason",
         "waiting_because",
+        "paused",
         "position",
         "eta",
+        "done_from",
+        "done_by",
         "scheduled_for",
         "start_by",
         "started",
@@ -166,6 +170,12 @@ def show_command(number: Number, as_email: As = None, as_json: Json = False) -> 
     ):
         if found.get(key):
             say(f"{key.replace('_', ' '):<10} {found[key]}")
+    told = found["eta_told"]
+    if told:
+        said = f"done between {told['done_from']} and {told['done_by']}"
+        if told["error_min"] is not None:
+            said += f"; it ended {told['ended']}, off by {told['error_min']} min"
+        say(f"promised   {said}")
     if found["steps"]:
         say("")
         show_table(
@@ -244,7 +254,7 @@ def reschedule_command(
     as_email: As = None,
 ) -> None:
     """Move a waiting request to another date; the contact is told."""
-    _said(manage.reschedule(open_world(), RequestId(number), as_email, at, reason))
+    _said(reschedule(open_world(), RequestId(number), as_email, at, reason))
 
 
 @request_app.command("retry")

@@ -219,7 +219,8 @@ create table pause (
     scope text primary key,
     reason text not null check (reason <> ''),
     by text not null,
-    at timestamptz not null default now()
+    at timestamptz not null default now(),
+    until timestamptz
 );
 
 create table loop (
@@ -228,6 +229,28 @@ create table loop (
     beat_at timestamptz not null default now()
 );
 comment on table loop is 'the long-lived parts (intake, dispatch, deliver) and when each was last alive';
+
+create table chore (
+    name text primary key,
+    done_at timestamptz not null,
+    mark text not null default ''
+);
+comment on table chore is 'what is done now and then: when it was done last, and what it had seen by then';
+
+create table eta (
+    id bigint generated always as identity primary key,
+    request integer not null references request,
+    told_at timestamptz not null,
+    start timestamptz not null,
+    low timestamptz not null,
+    high timestamptz not null,
+    moves integer not null default 0,
+    ended_at timestamptz,
+    error_s double precision,
+    check ((ended_at is null) = (error_s is null))
+);
+create unique index one_open_promise_per_request on eta (request) where ended_at is null;
+comment on table eta is 'what was promised when a date was first told, and by how much that was missed';
 
 create table display (
     request integer not null references request,

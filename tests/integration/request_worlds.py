@@ -1,0 +1,306 @@
+"""A world in which requests live: a real ledger, an estate with several kinds of customers, a set clock.
+
+Runs are claimed and concluded by the engine itself, with no steps in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from infra.clock import SetClock
+from infra.ledger import requests, runs
+from infra.secrets import SecretFiles
+from infra.settings import Settings
+from infra.stack.cluster import Cluster
+from policy.journal import Finish
+from policy.names import EmailAddress, RequestId, RunId, SiteId, Version
+from policy.permissions import Principal, principal_of
+from policy.request import Request
+from policy.wish import Wish
+from tasks.claim import claim
+from tasks.conclude import conclude
+from tasks.display import PlainDisplay
+from tasks.plan import plan
+from tasks.submit import Submitted, submit
+from tasks.world import World
+from tests.integration.ledgers import fresh_ledger
+
+NOW = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
+"""Saturday noon in Chicago; Lakeside's window opens on Sunday at 04:00 there, which is 10:00 UTC."""
+
+SUNDAY_WINDOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+THURSDAY_WINDOW = datetime(2026, 11, 26, 5, 30, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+DANA, LI, PAT, MO = (
+    EmailAddress(address)
+    for address in (
+        "dana@lakeside.example.org",
+        "li@coastal.example.org",
+        "pat@partner.example.org",
+        "mo@mesa.example.org",
+    )
+)
+ENGINEER = EmailAddress("engineer@hosting.example.org")
+
+SANDBOX, STAGING, LIVE = (SiteId.parse(f"lakeside/{name}") for name in ("sandbox", "staging", "production"))
+
+ESTATE = """\
+estate: test-estate
+undo_days: 7
+concurrent_runs: 4
+windows:
+  sunday-early:
+    zone: America/Chicago
+    days: [sun]
+    start: "04:00"
+    length: 5h
+    valid_from: 2026-01-01
+  thursday-night:
+    zone: America/New_York
+    days: [thu]
+    start: "00:30"
+    length: 3h
+    valid_from: 2026-01-01
+freezes:
+  year-end:
+    zone: America/Chicago
+    first: 2026-12-20
+    last: 2027-01-03
+    yearly: true
+    reason: Holidays
+database_servers:
+  live:
+    host: 127.0.0.1
+    port: {live}
+    production: true
+    owner: {{user: postgres, secret: owner}}
+    reader: {{user: reader, secret: reader}}
+    slots: 2
+  trial:
+    host: 127.0.0.1
+    port: {trial}
+    production: false
+    owner: {{user: postgres, secret: owner}}
+    slots: 2
+hosts:
+  web: {{connection: local}}
+applications:
+  kinto:
+releases:
+{releases}
+groups:
+  coastal:
+    title: Coastal Colleges
+    kind: consortium
+    windows: [thursday-night]
+  allies:
+    title: Allies, a partner
+    kind: partner
+    windows: [thursday-night]
+customers:
+{customers}
+contacts:
+  engineer@hosting.example.org: {{name: Hosting engineer, zone: UTC, role: engineer}}
+  dana@lakeside.example.org: {{name: Dana, zone: America/Chicago, customers: [lakeside]}}
+  li@coastal.example.org: {{name: Li, zone: America/New_York, groups: [coastal]}}
+  pat@partner.example.org: {{name: Pat, zone: Europe/Berlin, groups: [allies]}}
+  mo@mesa.example.org: {{name: Mo, zone: America/Denver, customers: [mesa]}}
+"""
+
+RELEASES = {
+    "23.1.0": "2025-11-10",
+    "24.0.0": "2026-01-10",
+    "24.1.1": "2026-03-02",
+    "26.5.0": "2026-11-02",
+    "27.0.0": "2999-01-01",
+}
+
+CUSTOMERS = {
+    "lakeside": ("Lakeside Schools", "America/Chicago", "windows: [sunday-early]", True),
+    "harbor": ("Harbor College", "America/New_York", "group: coastal", True),
+    "cove": ("Cove College", "America/New_York", "group: coastal", False),
+    "ridge": ("Ridge Academy", "Europe/Berlin", "group: allies", True),
+    "mesa": ("Mesa Schools", "America/Denver", "windows: [sunday-early]\n    auto_updated: true", True),
+}
+
+
+def estate_text(live: int, trial: int, folder: Path) -> str:
+    """The estate's file, with the locks of its releases written into `folder`."""
+    releases = []
+    for version, published in RELEASES.items():
+        lock = folder / f"kinto-{version}.txt"
+        lock.write_text(f"kinto=={version}\n")
+        releases.append(
+            f"  - {{application: kinto, version: {version}, line: {version.split('.')[0]},"
+            f" lock: {lock.name}, sha256: {hashlib.sha256(lock.read_bytes()).hexdigest()},"
+            f" published: {published}, follow_up: Log in again.}}\n"
+        )
+    customers = [
+        _customer(name, title, zone, more, staging=staging, first_port=9000 + 10 * number)
+        for number, (name, (title, zone, more, staging)) in enumerate(CUSTOMERS.items())
+    ]
+    return ESTATE.format(live=live, trial=trial, releases="".join(releases), customers="".join(customers))
+
+
+def _customer(name: str, title: str, zone: str, more: str, *, staging: bool, first_port: int) -> str:
+    sites = {"production": ("live", "live"), "sandbox": ("live", "trial")}
+    if staging:
+        sites["staging"] = ("staging", "trial")
+    webapps = dict.fromkeys(webapp for webapp, _ in sites.values())
+    lines = [f"  {name}:", f"    title: {title}", f"    zone: {zone}", f"    {more}", "    webapps:"]
+    lines += [f"      {webapp}: {{application: kinto, hosts: [web]}}" for webapp in webapps]
+    lines += ["    sites:"]
+    lines += [
+        f"      {site}: {{webapp: {webapp}, server: {server}, database: {name}_{site},"
+        f" url: 'http://127.0.0.1:{first_port + number}', port: {first_port + number}}}"
+        for number, (site, (webapp, server)) in enumerate(sites.items())
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestWorld:
+    """A world with what tests do to it."""
+
+    world: World
+    clock: SetClock
+    folder: Path
+
+    def principal(self, email: EmailAddress) -> Principal:
+        """Who `email` is in the estate."""
+        return principal_of(self.world.estate(), email)
+
+    def submit(
+        self,
+        site: SiteId,
+        *,
+        by: EmailAddress = ENGINEER,
+        version: str | None = None,
+        at: datetime | None = None,
+        **more: Any,  # noqa: ANN401 - the wish's other fields
+    ) -> Submitted:
+        """Ask for a refresh, or for an upgrade to `version`."""
+        wish = Wish(
+            site=site,
+            version=None if version is None else Version(version),
+            refresh=more.pop("refresh", version is None),
+            at=at,
+            **more,
+        )
+        return submit(self.world, wish, self.principal(by))
+
+    def ask(self, site: SiteId, **more: Any) -> RequestId:  # noqa: ANN401 - as `submit`
+        """Ask, and return the number."""
+        return self.submit(site, **more).request.id
+
+    def get(self, number: RequestId) -> Request:
+        """The request as the ledger has it."""
+        with self.world.ledger.transaction() as connection:
+            return requests.get(connection, number)
+
+    def plan_at(self, at: datetime) -> int:
+        """Set the clock and plan."""
+        self.clock.at = at
+        return plan(self.world)
+
+    def verbs(self, number: RequestId) -> list[str]:
+        """What happened to the request."""
+        with self.world.ledger.transaction() as connection:
+            return [str(event["verb"]) for event in requests.events(connection, number)]
+
+    def mails(self, number: RequestId | None = None) -> list[tuple[str, str]]:
+        """The kind and the recipient of everything that the outbox holds for mail."""
+        with self.world.ledger.transaction() as connection:
+            rows = connection.execute(
+                "select payload->>'kind' as kind, payload->>'to' as receiver from outbox"
+                " where channel = 'mail' and (%(number)s::int is null or request = %(number)s) order by id",
+                {"number": None if number is None else number.number},
+            ).fetchall()
+        return [(str(row["kind"]), str(row["receiver"])) for row in rows]
+
+    def begin(self, number: RequestId) -> RunId:
+        """Begin the run of a request as a worker does, and leave it live."""
+        hold = claim(self.world, number, PlainDisplay().say)
+        self._started(hold.run)
+        return hold.run
+
+    def carry_out(self, number: RequestId, finish: Finish = Finish.DONE, *, took: timedelta) -> Request:
+        """Claim the request, let time pass, and conclude it."""
+        hold = claim(self.world, number, PlainDisplay().say)
+        self._started(hold.run)
+        with hold:
+            if finish is not Finish.DONE:
+                with hold.proven() as connection:
+                    runs.turn_back(connection, hold.run, "A step failed")
+            self.clock.advance(took)
+            ended = conclude(hold, finish, PlainDisplay())
+        if finish is not Finish.STUCK:
+            self._stamp("ended_at", hold.run)
+        return ended
+
+    def install(self, webapp: str, version: str) -> None:
+        """Say that `webapp` runs `version`."""
+        with self.world.ledger.transaction() as connection:
+            connection.execute(
+                "insert into installed (webapp, version, lock_sha256) values (%s, %s, '')"
+                " on conflict (webapp) do update set version = excluded.version",
+                (webapp, version),
+            )
+
+    def rows(self, *tables: str) -> dict[str, int]:
+        """How many rows the tables hold."""
+        with self.world.ledger.transaction() as connection:
+            found = {}
+            for table in tables:
+                row = connection.execute(f"select count(*) as n from {table}").fetchone()  # noqa: S608
+                found[table] = int(str(row["n"] if row else 0))
+        return found
+
+    def _started(self, run: RunId) -> None:
+        self._stamp("started_at", run)
+
+    def _stamp(self, column: str, run: RunId) -> None:
+        # The ledger stamps runs with its own time; here the set clock's counts.
+        with self.world.ledger.transaction() as connection:
+            connection.execute(
+                f"update run set {column} = %s where id = %s",  # noqa: S608
+                (self.clock.now(), run),
+            )
+
+
+@contextmanager
+def request_world(live: Cluster, trial: Cluster, folder: Path) -> Iterator[RequestWorld]:
+    """A fresh ledger, an estate's file and a clock set to `NOW`."""
+    secrets = folder / "secrets"
+    secrets.mkdir(mode=0o700)
+    for name in ("owner", "reader"):
+        (secrets / name).write_text(f"{name}-of-the-tests")
+        (secrets / name).chmod(0o600)
+    for cluster in (live, trial):
+        _reader(cluster)
+    file = folder / "estate.yaml"
+    file.write_text(estate_text(live.port, trial.port, folder))
+    clock = SetClock(NOW)
+    with fresh_ledger(trial) as ledger:
+        world = World(
+            settings=Settings(state_dir=folder, estate=file, secrets_dir=secrets, engineer=ENGINEER),
+            ledger=ledger,
+            secrets=SecretFiles(secrets),
+            clock=clock,
+        )
+        yield RequestWorld(world=world, clock=clock, folder=folder)
+
+
+def _reader(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        if admin.execute("select from pg_roles where rolname = 'reader'").fetchone() is None:
+            admin.execute("create role reader login password 'reader-of-the-tests'")
