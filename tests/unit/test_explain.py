@@ -77,8 +77,8 @@ CASES: dict[Why, tuple[Callable[[], str], str]] = {
     Why.TOO_LITTLE_LEFT: (
         lambda: last(wait(1, calendar=SUNDAYS), now=NOW + 26 * HOUR),
         (
-            "the work and, if need be, putting it back take 1 h 15 min, but only 1 h are left of the window that "
-            "ends Sunday 22 November 2026, 09:00 CST (America/Chicago), so it waits for the next one."
+            "the work and, if need be, putting it back take 1 h 15 min, but only 1 h are left of the window "
+            "that ends Sunday 22 November 2026, 09:00 CST (America/Chicago), so it waits for the next one."
         ),
     ),
     Why.FREEZE: (
@@ -136,8 +136,8 @@ CASES: dict[Why, tuple[Callable[[], str], str]] = {
     Why.EXPIRED: (
         lambda: last(wait(1, start_by=NOW - HOUR)),
         (
-            "it had to start by Saturday 21 November 2026, 05:00 CST (America/Chicago), and no later time was "
-            "agreed on."
+            "it had to start by Saturday 21 November 2026, 05:00 CST (America/Chicago), and no later time "
+            "was agreed on."
         ),
     ),
     Why.FULL: (
