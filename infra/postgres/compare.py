@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from infra.postgres.leak_probe import Leak
 from infra.postgres.mask_sql import column_expression
 from infra.postgres.reach import settle
-from infra.postgres.schema import Column, Schema, Table
+from infra.postgres.schema import Column, Schema, Table, read_schema
 from infra.postgres.selection import Selection, Selections
 from policy.masks import Family
 from policy.protection import JsonKeys, Protection, Rule, branches
@@ -82,11 +82,18 @@ def compare(
 ) -> Compared:
     """Look whether sampled rows of the copy hold an original. Both sessions know the key (`ready`)."""
     values, tables, leaks = 0, 0, []
+    arrived = read_schema(incoming)
     for table in schema.tables.values():
         selection = selections[table.name]
+        # A migration to a newer release may have taken tables and columns away since.
+        there = arrived.tables[table.name].columns if table.name in arrived.tables else {}
         keys = _primary_key(source, table)
-        found = list(points(protection, table)) if selection.rows and selection.columns else []
-        if not keys or not found:
+        found = [
+            point
+            for point in (points(protection, table) if selection.rows and selection.columns else ())
+            if point.column.name in there
+        ]
+        if not keys or not found or not set(keys) <= set(there):
             continue
         tables += 1
         rows = _originals(source, table, selection, keys, found)
