@@ -21,7 +21,7 @@ from tasks.step import Step, Work
 
 def sites_of(work: Work) -> tuple[Site, ...]:
     """The sites that the run changes: all of the web application, or the one that is refreshed."""
-    if work.request.kind is Kind.UPGRADE:
+    if work.request.kind in {Kind.UPGRADE, Kind.ENGINE}:
         return served(work)[1]
     return (work.estate.site(work.request.site),)
 

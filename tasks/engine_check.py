@@ -1,7 +1,7 @@
-"""Check whether a server can be taken to another version: everything that can be known before it is closed.
+"""Check whether a server can be taken to another version: all that can be known before it is closed.
 
-Invariant: only looks. The rehearsal works on a copy of the definitions in a place of its own, so that this may
-run hours before, while the server serves; a finding ends the run with everything untouched.
+Invariant: only looks. The rehearsal works on a copy of the definitions in a place of its own, so that this
+may run hours before, while the server serves; a finding ends the run with everything untouched.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from infra.postgres import engine as engines
 from infra.postgres import engine_findings as findings
-from infra.postgres.engine import Engine
+from infra.postgres.engine import Engine, Mode
 from policy.errors import Refused, StepFailed
 from tasks.engine_stages import engine_of, engine_session, engine_stages, webapps_on
 from tasks.step import Step, Work
@@ -73,6 +73,8 @@ def _rehearse(work: Work, engine: Engine, looks: Mapping[str, findings.DatabaseL
     except StepFailed as error:
         return (f"the rehearsal failed: {error}",)
     there = rehearsal.fact("new_collations")
+    if engine.mode is Mode.DUMP:
+        return ()  # Everything is sorted anew.
     return findings.moved_collations(looks, there if isinstance(there, Mapping) else {})
 
 
@@ -81,10 +83,11 @@ def _others(work: Work, engine: Engine) -> tuple[str, ...]:
     others = [webapp.key for webapp in webapps_on(work, engine) if webapp.key != own]
     if not others:
         return ()
-    return (
-        f"the server also holds databases of {', '.join(others)}, which would lose them without a page for their "
-        "users; move them to another server, or upgrade with all of them offline",
+    finding = (
+        f"the server also holds databases of {', '.join(others)}, which would be cut off without a page for "
+        f"their users; move them to another server before {own} takes this one to another version"
     )
+    return (finding,)
 
 
 def _done(_work: Work) -> bool:

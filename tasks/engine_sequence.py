@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tasks.engine_census import count_engine
 from tasks.engine_check import check_engine
+from tasks.engine_prepare import prepare_engine
 from tasks.engine_prove import prove_engine
 from tasks.engine_statistics import rebuild_statistics
 from tasks.engine_upgrade import upgrade_engine
@@ -29,6 +30,7 @@ def engine_steps(
     return (
         *before,
         check_engine,
+        prepare_engine,
         *offline,
         count_engine,
         upgrade_engine,

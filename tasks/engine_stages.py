@@ -1,7 +1,7 @@
 """A server's change of version on its host, as the role `postgres_engine` needs to hear of it.
 
-Invariant: every playbook of such a run goes through here, after a proof of the run's epoch; secrets are told as
-paths of files.
+Invariant: every playbook of such a run goes through here, after a proof of the run's epoch; secrets are told
+as paths of files.
 """
 
 from __future__ import annotations
@@ -73,6 +73,14 @@ def engine_stages(
         on_event=lambda event: _tell(work, event),
         check=check,
     )
+
+
+def put_back(work: Work, engine: Engine) -> None:
+    """Let the old version serve again, whatever was done; once a run is enough, a run only goes back once."""
+    told = work.scratch / "engine-put-back"
+    if not told.exists():
+        engine_stages(work, engine, "put_back")
+        told.touch(mode=0o600)
 
 
 @contextmanager

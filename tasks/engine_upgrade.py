@@ -1,7 +1,7 @@
 """Take the server to the new version: close the old one, carry everything over, open the new one.
 
-Invariant: the old data directory stays whole, or a whole copy of it does, until the run has ended well; taking
-back is stopping the new server and starting the old one, proven by asking it.
+Invariant: the old data directory stays whole, or a whole copy of it does, until the run has ended well;
+taking back is stopping the new server and starting the old one, proven by asking it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Mapping
 
 from infra.postgres import engine as engines
 from infra.postgres.engine import Engine
-from policy.errors import NeedsHuman, Unavailable
-from tasks.engine_stages import engine_of, engine_session, engine_stages
+from policy.errors import NeedsHuman, StepFailed, Unavailable
+from tasks.engine_stages import engine_of, engine_session, engine_stages, put_back
 from tasks.step import Step, Work
+
+STAGES = ("prepare", "close", "transfer", "open")
+"""In one play, so that the server is away for the work alone; `prepare` finds its part done."""
 
 PATIENCE_S = 30.0
 """So long a server that was started may take until it lets somebody in; it may have to recover first."""
@@ -21,27 +24,26 @@ PATIENCE_S = 30.0
 
 def _done(work: Work) -> bool:
     engine = engine_of(work)
-    return engine_stages(work, engine, "close", "transfer", "open", check=True).changed == 0
+    return engine_stages(work, engine, *STAGES, check=True).changed == 0
 
 
 def _do(work: Work) -> Mapping[str, object]:
     engine = engine_of(work)
     began = time.monotonic()
-    closed = engine_stages(work, engine, "close")
     work.mid()
-    carried = engine_stages(work, engine, "transfer", "open")
+    carried = engine_stages(work, engine, *STAGES)
     version, identifier = _ask(work, engine)
     wanted = carried.fact("new_major")
     if version != wanted:
-        raise NeedsHuman(
-            f"server '{engine.server.name}': version {version} answers on port {engine.server.port} after the "
-            f"upgrade to {wanted}; look which servers run on {engine.host.name}"
+        raise StepFailed(
+            f"server '{engine.server.name}': version {version} answers on port {engine.server.port} after "
+            f"the upgrade to {wanted}; look which servers run on {engine.host.name}"
         )
     return {
         "version": version,
         "mode": carried.fact("mode"),
         "system_identifier": identifier,
-        "changed": closed.changed + carried.changed,
+        "changed": carried.changed,
         "closed_seconds": round(time.monotonic() - began, 2),
         "carry_seconds": round(sum(task.seconds for task in carried.tasks if task.stage == "transfer"), 2),
         "old_data": engine.old.data,
@@ -52,16 +54,14 @@ def _undo(work: Work) -> None:
     engine = engine_of(work)
     if work.fact("check_engine", "upgraded") is True:
         return  # It had the wanted version before this run began; there is nothing of this run to take back.
-    engine_stages(work, engine, "put_back")
+    put_back(work, engine)
     version, identifier = _ask(work, engine)
-    was, its_identifier = (
-        work.fact("check_engine", "old_major"),
-        work.fact("check_engine", "system_identifier"),
-    )
-    if (was is not None and version != was) or (its_identifier is not None and identifier != its_identifier):
+    known = work.fact("check_engine", "system_identifier")
+    if known is not None and identifier != known:
         raise NeedsHuman(
             f"server '{engine.server.name}': after the put-back another server answers on port "
-            f"{engine.server.port} than before (version {version}); look which servers run on {engine.host.name}"
+            f"{engine.server.port} than before (version {version}); look which servers run on "
+            f"{engine.host.name}"
         )
 
 

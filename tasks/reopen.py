@@ -13,7 +13,7 @@ from tasks.step import Step, Work
 
 
 def _only(work: Work) -> tuple[Environment, ...]:
-    return () if work.request.kind is Kind.UPGRADE else (work.request.site.environment,)
+    return () if work.request.kind in {Kind.UPGRADE, Kind.ENGINE} else (work.request.site.environment,)
 
 
 def _done(work: Work) -> bool:
@@ -33,7 +33,7 @@ def _do(work: Work) -> Mapping[str, object]:
 
 def _undo(work: Work) -> None:
     """Close the doors again, before anything behind them is taken back."""
-    stage = "maintenance_on" if work.request.kind is Kind.UPGRADE else "hold"
+    stage = "maintenance_on" if work.request.kind in {Kind.UPGRADE, Kind.ENGINE} else "hold"
     stages(work, stage, release=target_release(work), only=_only(work))
 
 

@@ -1,0 +1,347 @@
+"""Runs of a server's upgrade for tests: a real cluster, an estate, a worker without a ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from infra.clock import Clock, SystemClock
+from infra.failpoints import Moment, failpoint
+from infra.postgres.digest import digests
+from infra.secrets import SecretFiles
+from infra.settings import Settings
+from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
+from infra.stack.unprivileged import prefix
+from policy.errors import FreshetError
+from policy.estate import Application, Customer, DatabaseServer, Estate, Host, Login, Site, WebApp
+from policy.journal import Direction, Do, Entry, EntryState, Finish, Undo, next_move
+from policy.names import (
+    ApplicationName,
+    CustomerName,
+    DatabaseName,
+    EmailAddress,
+    Environment,
+    HostName,
+    RequestId,
+    RunId,
+    SecretName,
+    ServerName,
+    SiteId,
+    WebAppName,
+)
+from policy.request import Kind, Request, Status
+from tasks.step import Step
+from tests.ports import free_port
+
+QUICK = {
+    "fsync": "off",
+    "shared_buffers": "32MB",
+    "autovacuum": "off",
+    "max_prepared_transactions": "4",
+    "jit": "off",
+}
+WORD = "superuser's:word\\of-the-tests"
+RUN = RunId("r7a1")
+SITE = SiteId(CustomerName("lakeside"), Environment.PRODUCTION)
+
+
+def _request() -> Request:
+    now = datetime.now(UTC)
+    return Request(
+        id=RequestId("R7"),
+        kind=Kind.ENGINE,
+        site=SITE,
+        version=None,
+        refresh=False,
+        asked_by=EmailAddress("engineer@hosting.example.org"),
+        asked_at=now,
+        not_before=None,
+        start_by=None,
+        scheduled_for=now,
+        status=Status.IN_PROGRESS,
+        outcome=None,
+        attempt=1,
+    )
+
+
+@dataclass(kw_only=True)
+class EngineWork:
+    """What the steps are given; the journal is in memory, everything else is real."""
+
+    estate: Estate
+    settings: Settings
+    secrets: SecretFiles
+    scratch: Path
+    run: RunId = RUN
+    epoch: int = 1
+    request: Request = field(default_factory=_request)
+    clock: Clock = field(default_factory=SystemClock)
+    journal: dict[str, Entry] = field(default_factory=dict)
+    direction: Direction = Direction.FORWARD
+    said: list[str] = field(default_factory=list)
+    proofs: int = 0
+    errors: list[Exception] = field(default_factory=list)
+    at: str = ""
+    meanwhile: Callable[[str], None] = lambda _text: None
+
+    def prove(self) -> None:
+        self.proofs += 1
+
+    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002
+        self.said.append(text)
+        self.meanwhile(text)
+
+    def fact(self, step: str, key: str) -> object:
+        entry = self.journal.get(step)
+        return None if entry is None else entry.facts.get(key)
+
+    def mid(self) -> None:
+        failpoint(f"engine.{self.at}.{Moment.MID}")
+
+    def carry_out(self, steps: Sequence[Step]) -> Finish:
+        """Follow the journal to its end, as a worker does."""
+        by_name = {step.name: step for step in steps}
+        while True:
+            move = next_move(list(by_name), list(self.journal.values()), self.direction)
+            if isinstance(move, Finish):
+                return move
+            step = by_name[move.step]
+            if isinstance(move, Do):
+                self._forward(step, look_first=move.look_first)
+            elif isinstance(move, Undo):
+                try:
+                    step.undo(self)
+                    self._note(step.name, EntryState.UNDONE)
+                except FreshetError as error:
+                    self.errors.append(error)
+                    self._note(step.name, EntryState.UNDO_FAILED)
+
+    def _forward(self, step: Step, *, look_first: bool) -> None:
+        self._note(step.name, EntryState.INTENDED)
+        self.at = step.name
+        try:
+            if look_first and step.done(self):
+                facts: Mapping[str, object] = {"found_done": True}
+            else:
+                facts = step.do(self)
+        except FreshetError as error:
+            self.errors.append(error)
+            self.direction = Direction.BACK
+            return
+        # The ledger holds JSON, so a fact must survive it.
+        self._note(step.name, EntryState.DONE, json.loads(json.dumps(dict(facts))))
+
+    def _note(self, step: str, state: EntryState, facts: Mapping[str, object] | None = None) -> None:
+        before = self.journal.get(step)
+        kept = {} if before is None else before.facts
+        self.journal[step] = Entry(step=step, state=state, facts=kept if facts is None else facts)
+
+
+@dataclass(kw_only=True)
+class Server:
+    """A server whose version changes: its old cluster, and where the new one will be."""
+
+    folder: Path
+    old: Cluster
+    secret: bool
+    mode: str = "auto"
+    extra: str = ""
+    timeout_s: float = 120
+
+    @property
+    def new(self) -> Cluster:
+        return Cluster(
+            data=self.folder / "new",
+            port=self.old.port,
+            version=PostgresVersion.V18,
+            settings=self.old.settings,
+        )
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(
+            self.old.dsn(database), password=WORD if self.secret else None, autocommit=True, connect_timeout=5
+        )
+
+    def version(self) -> int:
+        with self.connect() as connection:
+            return connection.info.server_version // 10_000
+
+    def databases(self) -> list[str]:
+        with self.connect() as connection:
+            rows = connection.execute(
+                "select datname from pg_database where datallowconn and not datistemplate"
+            )
+            return sorted(str(row[0]) for row in rows)
+
+    def digests(self) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for database in self.databases():
+            with self.connect(database) as connection:
+                found[database] = (dict(digests(connection)), self._large_objects(connection))
+        return found
+
+    @staticmethod
+    def _large_objects(connection: psycopg.Connection[tuple[object, ...]]) -> list[tuple[object, ...]]:
+        return connection.execute(
+            "select oid, pg_get_userbyid(lomowner), md5(lo_get(oid)) from pg_largeobject_metadata order by 1"
+        ).fetchall()
+
+    def work(self, **more: object) -> EngineWork:
+        """A worker for this server; the declaration is written for it."""
+        (self.folder / "engines.yaml").write_text(self._declaration())
+        work = EngineWork(
+            estate=self._estate(),
+            settings=Settings(estate=self.folder / "estate.yaml", state_dir=self.folder / "state"),
+            secrets=SecretFiles(self.folder / "secrets"),
+            scratch=self._scratch(),
+        )
+        return replace(work, **more)  # type: ignore[arg-type]
+
+    def _scratch(self) -> Path:
+        scratch = self.folder / "state" / "runs" / "r7a1"
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return scratch
+
+    def _declaration(self) -> str:
+        words = ", ".join(json.dumps(word) for word in prefix())
+        return f"""\
+engines:
+  db:
+    host: local
+    superuser: {{user: postgres{", secret: superuser" if self.secret else ""}}}
+    old: {{bin: {bin_dir(PostgresVersion.V16)}, data: {self.old.data}}}
+    new: {{bin: {bin_dir(PostgresVersion.V18)}, data: {self.new.data}}}
+    mode: {self.mode}
+    prefix: [{words}]
+    timeout_s: {self.timeout_s}
+{self.extra}"""
+
+    def _estate(self) -> Estate:
+        host = Host(name=HostName("local"), connection="local")
+        server = DatabaseServer(
+            name=ServerName("db"),
+            host="127.0.0.1",
+            port=self.old.port,
+            production=True,
+            system_identifier=None,
+            owner=Login(user="postgres", secret=SecretName("superuser")),
+            reader=None,
+        )
+        webapp = WebApp(
+            customer=SITE.customer,
+            name=WebAppName("live"),
+            application=ApplicationName("kinto"),
+            hosts=(host.name,),
+        )
+        site = Site(
+            id=SITE,
+            webapp=webapp.name,
+            server=server.name,
+            database=DatabaseName("lakeside"),
+            url="http://127.0.0.1:1",
+            port=1,
+        )
+        customer = Customer(
+            name=SITE.customer,
+            title="Lakeside Schools",
+            zone=ZoneInfo("America/Chicago"),
+            group=None,
+            auto_updated=False,
+            windows=(),
+            webapps={webapp.name: webapp},
+            sites={SITE.environment: site},
+        )
+        return Estate(
+            name="tests",
+            undo=timedelta(days=7),
+            servers={server.name: server},
+            hosts={host.name: host},
+            applications={webapp.application: Application(name=webapp.application)},
+            releases=(),
+            groups={},
+            customers={customer.name: customer},
+            contacts={},
+            freezes=(),
+        )
+
+    def processes(self) -> list[list[str]]:
+        """Everything that runs and has this server's folder on its command line, but the one that serves."""
+        found = []
+        serving = {self.old.postmaster(), self.new.postmaster()}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) in {os.getpid(), *serving}:
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if any(str(self.folder) in word for word in words):
+                found.append(words)
+        return found
+
+    def beside(self) -> list[str]:
+        """What lies beside the directories, but for logs."""
+        return sorted(path.name for path in self.folder.glob("*.*") if path.suffix not in {".log", ".yaml"})
+
+    def when_restoring(self, act: Callable[[int], None]) -> Callable[[str], None]:
+        """A listener that waits until pg_upgrade restores a database, then acts on its process."""
+
+        def listen(text: str) -> None:
+            if "with pg_upgrade" in text and text.startswith("transfer"):
+                until(lambda: any("pg_restore" in words[0] for words in self.processes()))
+                act(self.pg_upgrade())
+
+        return listen
+
+    def pg_upgrade(self) -> int:
+        """The process id of the pg_upgrade that works for this server."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                except OSError:
+                    continue
+                if words[0].endswith("/pg_upgrade") and any(str(self.folder) in word for word in words):
+                    return int(entry.name)
+        raise AssertionError("no pg_upgrade works for this server")
+
+    def stop(self) -> None:
+        for cluster in (self.new, self.old):
+            if cluster.running():
+                cluster.stop(fast=False)
+
+
+def copied(original: Path, folder: Path, *, secret: bool, **more: object) -> Server:
+    """A server of its own, started from a copy of the stopped cluster in `original`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    secrets = folder / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "superuser").write_text(WORD + "\n")
+    (secrets / "superuser").chmod(0o600)
+    shutil.copytree(original, folder / "old", symlinks=True)
+    old = Cluster(
+        data=folder / "old",
+        port=free_port(),
+        version=PostgresVersion.V16,
+        settings=QUICK,
+        superuser_auth="scram-sha-256" if secret else "trust",
+    )
+    old.start()
+    return replace(Server(folder=folder, old=old, secret=secret), **more)  # type: ignore[arg-type]
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until `condition` holds."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
