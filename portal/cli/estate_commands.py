@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from infra.estate_file import check_estate, load_estate
+from infra.postgres.roles_sql import roles_script
 from infra.settings import settings
+from policy.errors import Refused
 from policy.estate import Customer, Estate, Release
+from policy.names import ServerName
 from portal.cli.output import REFUSED, answers, complain, say, show_json, show_table
 
 estate_app = typer.Typer(
@@ -82,6 +85,40 @@ def show(as_json: Json = False) -> None:
             for release in estate.releases
         ],
     )
+
+
+@estate_app.command("roles")
+@answers
+def roles(
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="a database server of the estate")],
+    sql: Annotated[bool, typer.Option("--sql", help="print the script for psql")] = False,
+) -> None:
+    """The least-privilege roles, grants and markers that a database server needs."""
+    estate = load_estate(settings().estate)
+    found = estate.servers.get(ServerName(server))
+    if found is None:
+        raise Refused(f"database server: the estate has no '{server}'; it has {', '.join(estate.servers)}")
+    if sql:
+        say(roles_script(estate, found))
+        return
+    sites = [
+        site
+        for customer in estate.customers.values()
+        for site in customer.sites.values()
+        if site.server == found.name
+    ]
+    show_table(
+        ("role", "secret", "may"),
+        [
+            (found.owner.user, found.owner.secret, "own the hosted databases, end sessions"),
+            *(
+                [(found.reader.user, found.reader.secret, "read everything, write nothing")]
+                if found.reader
+                else []
+            ),
+        ],
+    )
+    say(f"databases: {', '.join(str(site.database) for site in sites)}")
 
 
 def _plain(estate: Estate) -> dict[str, object]:
