@@ -8,6 +8,8 @@ UV := .tools/bin/uv
 BIN := $(VENV)/bin
 BENCH ?= all
 export PYTHONDONTWRITEBYTECODE := 1
+# uv trusts what the machine trusts, as pip does.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: help environment demo test test-fast lint bench lock clean
 

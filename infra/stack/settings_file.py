@@ -64,6 +64,8 @@ def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "freshet",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
+        # Releases are installed by uv, which trusts what the machine trusts.
+        "UV_SYSTEM_CERTS": "1",
     }
 
 
