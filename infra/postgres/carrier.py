@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from infra.postgres import wire
+from infra.postgres.server_error import ServerError, telling
 from policy.errors import StepFailed, Unavailable
 
 BLOCK = 128 * 1024
@@ -101,15 +102,8 @@ class Carrier:
             StepFailed: a server refused a row, the counts differ, or `stop` was set.
             Unavailable: a session was lost.
         """
-        try:
+        with telling(f"copying {load.what}"):
             return self._bare(load) if self.bare else self._row_by_row(load)
-        except psycopg.OperationalError as error:
-            raise Unavailable(
-                f"copying {load.what}: a session was lost ({error.sqlstate or 'closed'})"
-            ) from None
-        except psycopg.Error as error:
-            refused = wire.ServerError(error.sqlstate or "XX000", error.diag.constraint_name)
-            raise StepFailed(f"copying {load.what}: a server refused it ({refused})") from None
 
     def _row_by_row(self, load: Load) -> Carried:
         size = 0
@@ -223,13 +217,13 @@ class _Line:
                 if quiet > _QUIET_SECONDS and wire.ends_ready(bytes(before)):
                     error = wire.error_at_end(bytes(before))
                     if error or quiet > _LONG_QUIET_SECONDS:
-                        raise self._refused(error or wire.ServerError("XX000")) from None
+                        raise (error or ServerError("XX000")).raised(self.what) from None
             except OSError as error:
                 raise self._lost() from error
             else:
                 if not count:
                     ended = wire.error_at_end(bytes(before))
-                    raise self._refused(ended) if ended else self._lost()
+                    raise ended.raised(self.what) if ended else self._lost()
                 return count
 
     def expect(self, kind: bytes) -> bytes:
@@ -238,7 +232,7 @@ class _Line:
         found, length = wire.HEADER.unpack(header)
         body = self._exactly(length - 4)
         if found == b"E":
-            raise self._refused(wire.error_in(body))
+            raise wire.error_in(body).raised(self.what)
         if found in {b"N", b"S", b"A"}:
             return self.expect(kind)
         if found != kind:
@@ -263,11 +257,6 @@ class _Line:
             raise StepFailed(f"{self.what}: the copy was ended")
         if time.monotonic() - since > SILENCE_SECONDS:
             raise Unavailable(f"{self.what}: nothing moved for {SILENCE_SECONDS} s")
-
-    def _refused(self, error: wire.ServerError) -> Exception:
-        if error.unavailable:
-            return Unavailable(f"{self.what}: the session was lost ({error})")
-        return StepFailed(f"{self.what}: the server refused it ({error})")
 
     def _lost(self) -> Unavailable:
         return Unavailable(f"{self.what}: the connection was lost; look at the server's log, then try again")

@@ -58,6 +58,22 @@ SELECT a.attrelid AS relation, a.attname AS name, a.atttypid AS type,
  ORDER BY a.attrelid, a.attnum
 """
 
+_ANYTHING = """
+WITH own AS (
+    SELECT oid, nspname FROM pg_namespace
+     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+things (class, oid) AS (
+    SELECT 'pg_namespace'::regclass, oid FROM own WHERE nspname <> 'public'
+    UNION ALL SELECT 'pg_class'::regclass, c.oid FROM pg_class c JOIN own ON own.oid = relnamespace
+    UNION ALL SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN own ON own.oid = pronamespace
+    UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN own ON own.oid = typnamespace
+    UNION ALL SELECT 'pg_largeobject'::regclass, oid FROM pg_largeobject_metadata)
+SELECT NOT EXISTS (
+    SELECT FROM things t WHERE NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = t.class AND d.objid = t.oid AND d.deptype IN ('e', 'i', 'a')
+           AND d.refclassid IN ('pg_extension'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)))
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -157,6 +173,12 @@ def tables(connection: psycopg.Connection) -> tuple[Table, ...]:
         )
         for row in found
     )
+
+
+def is_empty(connection: psycopg.Connection) -> bool:
+    """Whether the database holds nothing of its own, as one that was just made: extensions do not count."""
+    row = connection.execute(_ANYTHING).fetchone()
+    return bool(row and row[0])
 
 
 def large_objects(connection: psycopg.Connection) -> int:

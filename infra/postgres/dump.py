@@ -17,6 +17,7 @@ from infra.postgres.methods import CopyJob, CopyReport, Offer
 from infra.postgres.programs import first_line, start
 from infra.postgres.progress import Meter, Watch
 from infra.postgres.reach import hindrances
+from infra.postgres.server_error import telling
 from infra.postgres.session import client_environment, passfile
 from policy.errors import StepFailed
 
@@ -40,7 +41,7 @@ class Dump:
                 "a dump carries rows as they are, and the protection policy masks or leaves out some of them"
             )
             return Offer(method=self.name, applies=False, why=why)
-        with job.on_source() as source:
+        with telling("looking at the source"), job.on_source() as source:
             found, reasons = hindrances(source, job)
         if reasons:
             return Offer(method=self.name, applies=False, why="; ".join(reasons))
@@ -60,7 +61,7 @@ class Dump:
         """
         if not job.plain():
             raise StepFailed("a dump would carry rows unmasked; choose another copy method")
-        with ExitStack() as stack:
+        with telling(f"copying '{job.source_database}'"), ExitStack() as stack:
             return LogicalCopy(self.name, job, progress, stack).run(lambda rows: _pipe(job, rows, progress))
 
 

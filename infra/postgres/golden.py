@@ -23,6 +23,7 @@ from infra.postgres.fingerprint import fingerprint
 from infra.postgres.incoming import close_to_others, exists
 from infra.postgres.methods import CopyJob, CopyMethod, CopyReport, Offer
 from infra.postgres.progress import Meter, Watch, unwatched
+from infra.postgres.server_error import telling
 from policy.errors import Refused, StepFailed
 
 ADMIN_DATABASE = "postgres"
@@ -83,6 +84,7 @@ class GoldenClone:
     name = "golden"
     creates = True
 
+    @telling("looking at the golden image")
     def offer(self, job: CopyJob) -> Offer:
         """Applies when the image is there, young enough, and made under this policy, key and schema."""
         image, reasons = _fitting(job)
@@ -95,6 +97,7 @@ class GoldenClone:
             expected_s=STANDING_SECONDS + image.bytes / BYTES_PER_SECOND,
         )
 
+    @telling("cloning the golden image")
     def copy(self, job: CopyJob, progress: Watch) -> CopyReport:
         """Create the incoming database from the image, born closed.
 
@@ -123,6 +126,7 @@ class GoldenClone:
         )
 
 
+@telling("building the golden image")
 def build_golden(
     job: CopyJob, through: CopyMethod, progress: Watch = unwatched, *, asked: CopyJob | None = None
 ) -> CopyReport:

@@ -145,7 +145,7 @@ class LogicalCopy:
                 "check the policy again, then repeat the refresh"
             )
         self._lock(found)
-        if catalog.tables(self.target):
+        if not catalog.is_empty(self.target):
             raise StepFailed(f"database '{self.job.incoming}' is not empty; drop it and create it anew first")
         self.target.rollback()
         return row[0], row[1], found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,6 +47,10 @@ class Throttle:
             raise Refused("throttle: busy_share lies above 0 and up to 1, the other figures above 0")
 
 
+def unquestioned() -> None:
+    """Asks nobody: the copy is not a run's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CopyJob:
     """One database to copy.
@@ -66,6 +70,8 @@ class CopyJob:
         dedicated: where the data directory of a dedicated server is to be built, for the physical method.
         active_limit: preflight refuses a source with more active sessions than this.
         spare_bytes: free bytes on the target's disk as its owner knows them, or None if nobody told.
+        prove: called in each session on the target before anything is done there; raises when the right to
+            act was lost meanwhile.
     """
 
     source: DatabaseServer
@@ -87,6 +93,7 @@ class CopyJob:
     dedicated: Path | None = None
     active_limit: int = 50
     spare_bytes: int | None = None
+    prove: Callable[[], None] = unquestioned
 
     def __post_init__(self) -> None:
         if self.target.production:
@@ -107,7 +114,7 @@ class CopyJob:
 
     def on_target(self, database: str | None = None, *, autocommit: bool = False) -> psycopg.Connection:
         """A session on the target, as the owner; in the incoming database unless another is named."""
-        return connect(
+        session = connect(
             self.target,
             database or self.incoming,
             self.owner,
@@ -115,6 +122,12 @@ class CopyJob:
             run=self.run,
             autocommit=autocommit,
         )
+        try:
+            self.prove()
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     def policy_hash(self) -> str:
         """What is taken and how, key included, as one hash: another policy or key, another hash."""

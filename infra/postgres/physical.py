@@ -35,6 +35,7 @@ from infra.postgres.progress import Meter, Watch
 from infra.postgres.reach import hindrances
 from infra.postgres.rewrite import changed, rewrite_all
 from infra.postgres.selection import Selection
+from infra.postgres.server_error import telling
 from infra.postgres.stream import Stream
 from infra.stack.cluster import PostgresVersion
 from infra.stack.unprivileged import prefix
@@ -76,6 +77,7 @@ class Physical:
     name = "physical"
     creates = True
 
+    @telling("looking at the source")
     def offer(self, job: CopyJob) -> Offer:
         """Applies to a dedicated server whose data directory this machine can build."""
         if job.dedicated is None:
@@ -101,6 +103,7 @@ class Physical:
             + masked / MASKED_BYTES_PER_SECOND,
         )
 
+    @telling("making a physical copy")
     def copy(self, job: CopyJob, progress: Watch) -> CopyReport:
         """Build the masked cluster as the directory `job.dedicated`, which must not exist; it is not started.
 
@@ -134,6 +137,7 @@ class Physical:
         )
 
 
+@telling("building the golden image")
 def golden_from_physical(job: CopyJob, place: Path, progress: Watch) -> CopyReport:
     """Build the golden image from a private masked base backup: Production only sends its files.
 

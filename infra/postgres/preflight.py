@@ -11,6 +11,7 @@ import psycopg
 
 from infra.postgres.methods import CopyJob
 from infra.postgres.reach import hindrances
+from infra.postgres.server_error import telling
 from policy.errors import Unavailable
 
 ADMIN_DATABASE = "postgres"
@@ -45,6 +46,7 @@ _SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE database = %s"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s"
 
 
+@telling("looking before copying")
 def preflight(job: CopyJob, *, replaces: str | None = None) -> tuple[str, ...]:
     """Every reason why this copy should not begin, one sentence each with its remedy; empty means go.
 

@@ -26,6 +26,7 @@ from infra.postgres.pool import Piece, Pool
 from infra.postgres.progress import Meter, Progress, Watch
 from infra.postgres.reach import LAZY, read_in, settle
 from infra.postgres.selection import Selection, TableName
+from infra.postgres.server_error import telling
 from infra.postgres.throttle import Governor
 
 _ANALYZE = sql.SQL("ANALYZE {}")
@@ -133,12 +134,13 @@ class RowWork:
 
         def carry(load: TableLoad, hands: Hands) -> Iterable[Piece[Hands]]:
             nonlocal open_loads
-            if load.before is not None:
-                hands.target.execute(load.before)
-            carried = hands.carrier.carry(load.load)
-            if load.share == 1:
-                hands.target.execute(_ANALYZE.format(table.identifier))
-            hands.target.commit()
+            with telling(f"copying {table.name}"):
+                if load.before is not None:
+                    hands.target.execute(load.before)
+                carried = hands.carrier.carry(load.load)
+                if load.share == 1:
+                    hands.target.execute(_ANALYZE.format(table.identifier))
+                hands.target.commit()
             meter.arrived(rows=carried.rows, carried=carried.bytes, weight=int(table.bytes * load.share))
             with counted:
                 open_loads -= 1

@@ -16,6 +16,7 @@ from infra.postgres.methods import CopyJob, CopyReport, Offer
 from infra.postgres.progress import Meter, Watch
 from infra.postgres.reach import hindrances
 from infra.postgres.rows import RowWork
+from infra.postgres.server_error import telling
 
 BYTES_PER_SECOND = 90_000_000
 """Stored bytes, indexes included, that two busy cores copy in a second; see the performance guide."""
@@ -32,7 +33,7 @@ class Stream:
 
     def offer(self, job: CopyJob) -> Offer:
         """Applies wherever the reader sees every row that is wanted."""
-        with job.on_source() as source:
+        with telling("looking at the source"), job.on_source() as source:
             found, reasons = hindrances(source, job)
         if reasons:
             return Offer(method=self.name, applies=False, why="; ".join(reasons))
@@ -62,5 +63,5 @@ class Stream:
             copy.notes += [f"table {name} was carried in {job.jobs} ranges" for name in work.split]
             return counted
 
-        with ExitStack() as stack:
+        with telling(f"copying '{job.source_database}'"), ExitStack() as stack:
             return LogicalCopy(self.name, job, progress, stack).run(stream)

@@ -15,7 +15,7 @@ import secrets
 import struct
 from dataclasses import dataclass
 
-import psycopg.errors
+from infra.postgres.server_error import ServerError
 
 HEADER = struct.Struct("!ci")
 COPY_DONE = b"c\x00\x00\x00\x04"
@@ -59,27 +59,6 @@ class EndMark:
             rb"C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05.\Z",
             re.DOTALL,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ServerError:
-    """An ErrorResponse, without its words: they may quote a row."""
-
-    sqlstate: str
-    constraint: str | None = None
-
-    def __str__(self) -> str:
-        try:
-            name = psycopg.errors.lookup(self.sqlstate).__name__
-        except KeyError:
-            name = "an error"
-        about = f" of constraint '{self.constraint}'" if self.constraint else ""
-        return f"{name}{about}, SQLSTATE {self.sqlstate}"
-
-    @property
-    def unavailable(self) -> bool:
-        """Whether the server or the session went away, rather than the statement being wrong."""
-        return self.sqlstate[:2] in {"08", "57", "53"}
 
 
 def error_in(body: bytes) -> ServerError:

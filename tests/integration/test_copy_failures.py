@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from infra.postgres import catalog
 from infra.postgres.methods import CopyJob, Throttle
 from infra.postgres.progress import Progress, unwatched
 from infra.postgres.selection import Selection
@@ -152,7 +153,12 @@ def test_the_key_is_in_no_statement(copies: Copies, job: CopyJob) -> None:
 
 
 def test_a_copy_into_something_is_refused(copies: Copies, job: CopyJob) -> None:
-    with admin(copies.trial, job.incoming) as connection:
-        connection.execute("CREATE TABLE left_over (id int)")
-    with pytest.raises(StepFailed, match="not empty"):
-        Stream().copy(job, unwatched)
+    for left_over in ("TABLE t (id int)", "TYPE t AS ENUM ('a')", "SCHEMA s", "SEQUENCE s"):
+        with admin(copies.trial, job.incoming) as connection:
+            assert catalog.is_empty(connection)
+            connection.execute(f"CREATE {left_over}")
+            assert not catalog.is_empty(connection)
+        with pytest.raises(StepFailed, match="not empty"):
+            Stream().copy(job, unwatched)
+        with admin(copies.trial, job.incoming) as connection:
+            connection.execute("DROP " + " ".join(left_over.split()[:2]))

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from infra.postgres.carrier import Carried, Carrier, Load
 from infra.postgres.dump import Dump
 from infra.postgres.methods import CopyMethod
 from infra.postgres.stream import Stream
@@ -55,3 +56,23 @@ def test_everything_arrives(copies: Copies, torture: str, method: CopyMethod) ->
     assert report.rows >= 300 + 3 + 900
     assert digests(copies.live, torture) == untouched
     assert not list(copies.scratch.iterdir()), "nothing is left behind in the run's folder"
+
+
+def test_encrypted_sessions_bring_the_same(
+    copies: Copies, torture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The programs of the wheel know no TLS, so the way that needs no bare socket is taken on purpose."""
+    taken: list[str] = []
+    row_by_row = Carrier._row_by_row
+
+    def counted(carrier: Carrier, load: Load) -> Carried:
+        taken.append(load.what)
+        return row_by_row(carrier, load)
+
+    monkeypatch.setattr(Carrier, "_bare", counted)
+    job = copies.job(torture)
+    with admin(copies.trial, job.incoming) as connection:
+        connection.execute("CREATE EXTENSION vector")
+    Stream().copy(job, copies.watch)
+    assert len(taken) > 15
+    assert_same(copies, torture, job.incoming)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from infra.postgres import wire
 from infra.postgres.identity import checksum
+from infra.postgres.server_error import ServerError
 
 
 def message(kind: bytes, body: bytes) -> bytes:
@@ -84,12 +85,12 @@ def test_an_error_tells_its_kind() -> None:
     assert str(error) == "InvalidDatetimeFormat of constraint 'some_key', SQLSTATE 22007"
     assert error is not None
     assert not error.unavailable
-    assert str(wire.ServerError("ZZZZZ")) == "an error, SQLSTATE ZZZZZ"
+    assert str(ServerError("ZZZZZ")) == "an error, SQLSTATE ZZZZZ"
 
 
 @pytest.mark.parametrize("state", ["57P01", "08006", "53300"])
 def test_a_lost_session_is_told_from_a_wrong_statement(state: str) -> None:
-    assert wire.ServerError(state).unavailable
+    assert ServerError(state).unavailable
 
 
 def test_marks_differ() -> None:
