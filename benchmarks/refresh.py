@@ -80,13 +80,18 @@ def _copies(place: Ground, notes: dict[str, str]) -> dict[str, object]:
     served = [name for name in ("directory", "pgcopydb") if name in peers]
     best = [min(seconds[f"{name}_served"] for name in served) for seconds in rounds]
     bare = [min(seconds[name] for name in served) for seconds in rounds]
+    cpu = [min(seconds[f"{name}_cpu"] for name in served) for seconds in rounds]
     median = {name: round(statistics.median(seconds[name] for seconds in rounds), 2) for name in rounds[0]}
     notes["done"] = "a copy is done when its statistics are made; `…_bare_peer` leaves the peer's out"
     return {
         "stream_vs_best_peer": _ratio(rounds, "stream", best),
         "stream_vs_best_bare_peer": _ratio(rounds, "stream", bare),
+        "stream_cpu_vs_best_peer": _ratio(rounds, "stream_cpu", cpu),
+        "mask_cpu_overhead": round(
+            _ratio(rounds, "masked_cpu", [seconds["stream_cpu"] for seconds in rounds]) - 1, 3
+        ),
         "stream_vs_dump_custom": _ratio(rounds, "stream", [seconds["custom"] for seconds in rounds]),
-        "mask_overhead": _ratio(rounds, "masked", [seconds["stream"] for seconds in rounds]),
+        "mask_overhead": round(_ratio(rounds, "masked", [seconds["stream"] for seconds in rounds]) - 1, 3),
         "physical_masked_vs_best_peer": _ratio(rounds, "physical", best),
         "worker_rss_mb": round(max(worker.rss_mb for worker in workers), 1),
         "worker_cpu_s": round(statistics.median(worker.cpu_s for worker in workers), 2),
@@ -110,8 +115,10 @@ def _streamed(place: Ground, seconds: dict[str, float], name: str, *, masked: bo
     job = place.job(masked=masked)
     place.create(job)
     try:
+        before = place.cpu()
         done = stream(job)
         seconds[name] = done.seconds
+        seconds[f"{name}_cpu"] = place.cpu() - before
         return done
     finally:
         place.drop(job.incoming)
@@ -121,8 +128,10 @@ def _peer(place: Ground, peer: Peer, name: str, seconds: dict[str, float]) -> No
     job = place.job(masked=False)
     place.create(job)
     try:
+        before = place.cpu()
         seconds[name] = peer(job)
         seconds[f"{name}_served"] = seconds[name] + (0 if name == "pgcopydb" else analyze(job))
+        seconds[f"{name}_cpu"] = place.cpu() - before
     finally:
         place.drop(job.incoming)
 
