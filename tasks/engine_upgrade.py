@@ -44,7 +44,8 @@ def _do(work: Work) -> Mapping[str, object]:
         "mode": carried.fact("mode"),
         "system_identifier": identifier,
         "changed": carried.changed,
-        "closed_seconds": round(time.monotonic() - began, 2),
+        "play_seconds": round(time.monotonic() - began, 2),
+        "away_seconds": round(sum(task.seconds for task in carried.tasks if task.stage != "prepare"), 2),
         "carry_seconds": round(sum(task.seconds for task in carried.tasks if task.stage == "transfer"), 2),
         "old_data": engine.old.data,
     }

@@ -20,7 +20,7 @@ PRIVATE_ACCESS = "freshet-private-hba.conf"
 """Name of the access file of a server that only this role may reach."""
 MARK = "freshet-engine.json"
 """The file in a data directory that says: completely upgraded, from what, by which run."""
-COOKIES = ("FRESHET_RUN", "FRESHET_CALL")
+COOKIES = ("FRESHET_RUN", "FRESHET_CALL", "FRESHET_SCRATCH")
 """What marks a process as belonging to a run; a server that serves must outlive the run."""
 ENDED = frozenset({"Z", "X"})
 CONTROL_LINE = re.compile(r"([^:]+):\s+(.*)")
