@@ -133,7 +133,9 @@ def notices_for(
     if kind is None:
         return ()
     mark = f"e{change.number}"
-    told = recipients(estate, change.after.site.customer, change.after.asked_by)
+    # Whoever runs a group's upgrade is told about it as a whole, not about each of a hundred customers.
+    asked_by = None if change.after.campaign else change.after.asked_by
+    told = recipients(estate, change.after.site.customer, asked_by)
     notices = [_notice(kind, Channel.MAIL, contact, change, estate, mark) for contact in told]
     if kind in {NoticeKind.STUCK, NoticeKind.CLEARED} and on_call is not None:
         team = Contact(email=on_call, name="On call", zone=UTC_ZONE, role=Role.ENGINEER)

@@ -16,6 +16,7 @@ from policy.errors import Refused
 from policy.estate import Estate, GroupKind, Role
 from policy.lifecycle import Actor
 from policy.names import CustomerName, EmailAddress, Environment, SiteId
+from policy.request import Request
 
 
 class Action(StrEnum):
@@ -141,6 +142,15 @@ def engineer(email: EmailAddress) -> Principal:
 def freshet(email: EmailAddress) -> Principal:
     """Freshet itself, which asks for recurring refreshes and for a group's upgrades."""
     return Principal(email=email, actor=Actor.FRESHET, customers=None)
+
+
+def authority_of(estate: Estate, request: Request) -> Principal:
+    """On whose authority `request` is carried out: its asker's, or Freshet's own within a group's upgrade.
+
+    Raises:
+        Refused: its asker has left the estate.
+    """
+    return freshet(request.asked_by) if request.campaign else principal_of(estate, request.asked_by)
 
 
 def grouped(estate: Estate, customer: CustomerName) -> bool:

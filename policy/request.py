@@ -58,6 +58,7 @@ class Request:
         scheduled_for: the confirmed start, once there is one.
         attempt: how many runs were begun for it.
         undoes: the finished refresh that an undo takes back.
+        campaign: the group's upgrade that it is part of.
         reason: why it stands as it does, one plain sentence.
     """
 
@@ -75,4 +76,5 @@ class Request:
     outcome: Outcome | None
     attempt: int
     undoes: RequestId | None = None
+    campaign: str | None = None
     reason: str = ""

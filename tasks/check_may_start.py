@@ -12,7 +12,7 @@ from datetime import timedelta
 from infra.ledger import installed
 from infra.ledger.connection import Ledger
 from policy.errors import Refused
-from policy.permissions import principal_of
+from policy.permissions import authority_of
 from policy.submission import check_start
 from policy.waiting import Calendars
 from tasks.queue import expected, observations
@@ -29,7 +29,7 @@ def _do(work: Work) -> Mapping[str, object]:
         running = installed.versions(connection)
         took = expected(work.request, observations(connection))
     findings = list(
-        check_start(work.estate, principal_of(work.estate, work.request.asked_by), work.request, running, now)
+        check_start(work.estate, authority_of(work.estate, work.request), work.request, running, now)
     )
     calendar = Calendars(work.estate, now - timedelta(days=1)).of(work.request.site, work.request.kind)
     span = calendar.span(calendar.index(now))

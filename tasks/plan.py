@@ -20,7 +20,7 @@ from policy.explain import explain
 from policy.lifecycle import Actor, Event
 from policy.local_time import for_people
 from policy.openings import minute
-from policy.plan import Placement, Unplaceable, Why
+from policy.plan import Placement, Reason, Unplaceable, Why
 from policy.planner import plan as make_plan
 from policy.request import Kind, Request, Status
 from policy.waiting import Waiting
@@ -96,6 +96,12 @@ def undated(request: Request) -> dict[str, object]:
     return {"scheduled_for": None, **({"start_by": None} if windowed else {})}
 
 
+def because(reason: Reason, zone: ZoneInfo) -> str:
+    """The reason as a sentence that stands by itself."""
+    words = explain(reason, zone)
+    return words[:1].upper() + words[1:]
+
+
 def promised(answer: Placement) -> dict[str, object]:
     """What a date tells people beside itself."""
     return {
@@ -126,11 +132,11 @@ def _decisions(reading: Reading, estate: Estate) -> list[Decision]:
             continue
         answer = made.answers[waiting.id]
         zone = estate.customer(waiting.site.customer).zone
-        reason = explain(answer.reason, zone)
+        reason = because(answer.reason, zone)
         decision = (
             _placed(request, waiting, answer, now, reason, zone)
             if isinstance(answer, Placement)
-            else _unplaced(request, answer, now, reason)
+            else _unplaced(request, answer, now, reason, zone)
         )
         if decision is not None:
             found.append(decision)
@@ -152,18 +158,26 @@ def _placed(
         return _shown(request, reason)
     else:
         event = Event.MOVE
-        if request.start_by is not None and request.start_by < now:
-            reason = f"It could not begin by {for_people(request.start_by, zone)}. {reason}"
+        reason = _late(request, now, zone) + reason
     return Decision(request=request, event=event, reason=reason, columns=columns, detail=promised(answer))
 
 
-def _unplaced(request: Request, answer: Unplaceable, now: datetime, reason: str) -> Decision | None:
-    missed = request.start_by is not None and request.start_by < now
-    if answer.reason.why is Why.EXPIRED or (missed and answer.reason.why is Why.NO_WINDOW):
-        return Decision(request=request, event=Event.EXPIRE, reason=reason)
+def _unplaced(
+    request: Request, answer: Unplaceable, now: datetime, reason: str, zone: ZoneInfo
+) -> Decision | None:
+    late = _late(request, now, zone)
+    if answer.reason.why is Why.EXPIRED or (late and answer.reason.why is Why.NO_WINDOW):
+        return Decision(request=request, event=Event.EXPIRE, reason=f"{late}{reason}")
     if request.status is Status.SCHEDULED:
         return Decision(request=request, event=Event.UNSCHEDULE, reason=reason, columns=undated(request))
     return _shown(request, reason)
+
+
+def _late(request: Request, now: datetime, zone: ZoneInfo) -> str:
+    """What is said first about a request that missed its start-by."""
+    if request.start_by is None or request.start_by >= now:
+        return ""
+    return f"It could not begin by {for_people(request.start_by, zone)}. "
 
 
 def _shown(request: Request, reason: str) -> Decision | None:

@@ -10,12 +10,12 @@ from typing import Any
 
 from infra.ledger import etas
 from policy.estate import Estate
-from policy.explain import explain
 from policy.names import RequestId
 from policy.pause import applying, drained, scopes_of
 from policy.plan import Placement, Plan
 from policy.planner import plan
 from policy.waiting import Queue, Waiting
+from tasks.plan import because
 from tasks.queue import read_queue, running_requests
 from tasks.view import iso, view
 from tasks.world import World
@@ -97,6 +97,6 @@ def _place(estate: Estate, queue: Queue, made: Plan, entry: Waiting) -> dict[str
         "eta": iso(placed.start) if placed else None,
         "done_from": iso(placed.eta_low) if placed else None,
         "done_by": iso(placed.eta_high) if placed else None,
-        "waiting_because": explain(answer.reason, estate.customer(entry.site.customer).zone),
+        "waiting_because": because(answer.reason, estate.customer(entry.site.customer).zone),
         "paused": None if pause is None else pause.sentence,
     }

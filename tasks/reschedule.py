@@ -11,7 +11,6 @@ from dataclasses import replace
 from infra.ledger.connection import Connection
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.explain import explain
 from policy.free_text import free_text
 from policy.lifecycle import Event
 from policy.local_time import parse_when
@@ -24,7 +23,7 @@ from policy.submission import Asked, asked_times
 from policy.wish import Wish
 from tasks.change import change
 from tasks.manage import allowed, principal, zone_of
-from tasks.plan import dated, promised
+from tasks.plan import because, dated, promised
 from tasks.queue import read_queue
 from tasks.world import World
 
@@ -80,7 +79,7 @@ def _place(
         for entry in queue.waiting
     )
     answer = plan(replace(queue, waiting=waiting)).answers[request.id]
-    sentence = explain(answer.reason, estate.customer(request.site.customer).zone)
+    sentence = because(answer.reason, estate.customer(request.site.customer).zone)
     if not isinstance(answer, Placement):
         raise Refused(f"at: {request.id} cannot be given this date: {sentence}")
     (moved,) = (entry for entry in waiting if entry.id == request.id)

@@ -33,6 +33,7 @@ def view(request: Request) -> dict[str, Any]:
         "scheduled_for": iso(request.scheduled_for),
         "attempt": request.attempt,
         "undoes": request.undoes,
+        "campaign": request.campaign,
         "reason": request.reason,
     }
 
@@ -83,7 +84,7 @@ def detail(connection: Connection, request_id: RequestId) -> dict[str, Any]:
 
 def _more(connection: Connection, request_id: RequestId) -> dict[str, Any]:
     row = connection.execute(
-        "select note, question, answer, campaign, superseded_by from request where number = %s",
+        "select note, question, answer, superseded_by from request where number = %s",
         (request_id.number,),
     ).fetchone()
     cell: dict[str, Any] = dict(row or {})

@@ -37,6 +37,7 @@ def from_row(row: Row) -> Request:
         outcome=None if cell["outcome"] is None else Outcome(cell["outcome"]),
         attempt=cell["attempt"],
         undoes=None if cell["undoes"] is None else RequestId.of(cell["undoes"]),
+        campaign=cell["campaign"],
         reason=cell["reason"],
     )
 

@@ -1,7 +1,7 @@
 """How the command speaks: tables for people, JSON for machines, one line on stderr for errors.
 
-Invariant: exit codes are 0 done, 2 wrong usage or refused, 3 unavailable, 4 stuck (design, §9); stdout holds
-results only.
+Invariant: exit codes are 0 done, 1 ended without being done (only of what was waited for), 2 wrong usage or
+refused, 3 unavailable, 4 stuck; stdout holds results only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from policy.errors import Busy, NeedsHuman, Refused, StepFailed, Unavailable
 
-REFUSED, UNAVAILABLE, STUCK = 2, 3, 4
+NOT_DONE, REFUSED, UNAVAILABLE, STUCK = 1, 2, 3, 4
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

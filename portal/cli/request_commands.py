@@ -15,7 +15,7 @@ from policy.local_time import parse_when
 from policy.names import CustomerName, Environment, RequestId, SiteId, Version
 from policy.request import Kind, Outcome, Request, Status
 from policy.wish import Wish
-from portal.cli.output import STUCK, answers, console, say, show_json, show_table
+from portal.cli.output import NOT_DONE, STUCK, answers, console, say, show_json, show_table
 from tasks import manage
 from tasks.queue_view import place_of
 from tasks.reschedule import reschedule
@@ -88,10 +88,8 @@ def submit_command(
     if as_json:
         with world.ledger.transaction() as connection:
             show_json(detail(connection, request.id))
-    if request.outcome is Outcome.STUCK:
-        raise typer.Exit(STUCK)
-    if wait and request.outcome is not Outcome.DONE:
-        raise typer.Exit(1)
+    if wait:
+        _exit_as_it_ended(request)
 
 
 @request_app.command("list")
@@ -110,6 +108,8 @@ def list_command(
     statuses = [_status(status)] if status else []
     principal = manage.principal(world, as_email)
     estate = world.estate()
+    if customer is not None:
+        estate.customer(CustomerName(customer))
     with world.ledger.transaction() as connection:
         found = [
             request
@@ -276,8 +276,8 @@ def undo_command(
     world = open_world()
     request = manage.undo(world, RequestId(number), as_email, reason)
     _said(request)
-    if wait and follow(world, request.id, quiet=False).outcome is not Outcome.DONE:
-        raise typer.Exit(1)
+    if wait:
+        _exit_as_it_ended(follow(world, request.id, quiet=False))
 
 
 @request_app.command("clear")
@@ -314,6 +314,13 @@ def follow(world: World, number: RequestId, *, quiet: bool) -> Request:
         if request.outcome is not None:
             return request
         time.sleep(0.5)
+
+
+def _exit_as_it_ended(request: Request) -> None:
+    if request.outcome is Outcome.STUCK:
+        raise typer.Exit(STUCK)
+    if request.outcome is not Outcome.DONE:
+        raise typer.Exit(NOT_DONE)
 
 
 def _said(request: Request) -> None:

@@ -174,6 +174,7 @@ class RequestWorld:
     world: World
     clock: SetClock
     folder: Path
+    conninfo: str
 
     def principal(self, email: EmailAddress) -> Principal:
         """Who `email` is in the estate."""
@@ -291,13 +292,17 @@ def request_world(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Reque
     file.write_text(estate_text(live.port, trial.port, folder))
     clock = SetClock(NOW)
     with fresh_ledger(trial) as ledger:
+        with ledger.transaction() as connection:
+            row = connection.execute("select current_database() as name").fetchone()
         world = World(
             settings=Settings(state_dir=folder, estate=file, secrets_dir=secrets, engineer=ENGINEER),
             ledger=ledger,
             secrets=SecretFiles(secrets),
             clock=clock,
         )
-        yield RequestWorld(world=world, clock=clock, folder=folder)
+        yield RequestWorld(
+            world=world, clock=clock, folder=folder, conninfo=trial.dsn(str(row["name"] if row else ""))
+        )
 
 
 def _reader(cluster: Cluster) -> None:
