@@ -53,7 +53,6 @@ from policy.names import (
     WebAppName,
 )
 from policy.request import Kind, Request, Status
-from tests.integration.ledgers import fresh_ledger
 
 LAKESIDE = CustomerName("lakeside")
 PRODUCTION, SANDBOX = SiteId(LAKESIDE, Environment.PRODUCTION), SiteId(LAKESIDE, Environment.SANDBOX)
@@ -366,13 +365,12 @@ class Refreshes:
 
 
 @contextmanager
-def refreshes(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Refreshes]:
+def refreshes(live: Cluster, trial: Cluster, folder: Path, ledger: Ledger) -> Iterator[Refreshes]:
     """The customer, gone afterwards. At the end Production must be as it was when a worker came."""
-    with fresh_ledger(trial) as ledger:
-        made = Refreshes(live, trial, folder, ledger)
-        try:
-            yield made
-            if made.baseline is not None:
-                assert made.production_digests() == made.baseline, "Production was changed"
-        finally:
-            made.close()
+    made = Refreshes(live, trial, folder, ledger)
+    try:
+        yield made
+        if made.baseline is not None:
+            assert made.production_digests() == made.baseline, "Production was changed"
+    finally:
+        made.close()

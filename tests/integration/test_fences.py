@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from infra.ledger.connection import Ledger
 from infra.postgres import fences
 from infra.postgres.fences import SIGN, check_fences, guard, look
 from infra.postgres.marker import Marker, read_marker, write_marker
@@ -19,14 +20,23 @@ from infra.stack.cluster import Cluster, bin_dir
 from policy.errors import Refused
 from policy.estate import Target
 from policy.names import CustomerName, Environment, ServerName
+from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import LAKESIDE, PRODUCTION, Refreshes, admin, refreshes
 
 FENCES = ("type_fence", "marker_fence", "identity_fence", "credential_fence", "sign_fence")
 
 
+@pytest.fixture(scope="module")
+def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
+    with fresh_ledger(trial_cluster) as made:
+        yield made
+
+
 @pytest.fixture
-def lakeside(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path) as made:
+def lakeside(
+    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
+) -> Iterator[Refreshes]:
+    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
         with admin(made.live) as session:
             session.execute(SQL("CREATE ROLE {} NOLOGIN").format(Identifier(SIGN)))
         made.fill("CREATE TABLE person (name text); INSERT INTO person VALUES ('canary')")

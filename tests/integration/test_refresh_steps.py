@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from infra.ledger.connection import Ledger
 from infra.postgres.marker import read_marker
 from infra.postgres.tag import Standing, tagged
 from infra.stack.cluster import Cluster
@@ -23,6 +24,7 @@ from tasks.step import Step
 from tasks.swap import swap
 from tasks.undo_refresh import undo_refresh
 from tasks.verify_incoming import verify_incoming
+from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import (
     KINTO_ROWS,
     KINTO_SCHEMA,
@@ -45,9 +47,17 @@ STEPS: tuple[Step, ...] = (
 CANARY = "canary"
 
 
+@pytest.fixture(scope="module")
+def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
+    with fresh_ledger(trial_cluster) as made:
+        yield made
+
+
 @pytest.fixture
-def lakeside(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path) as made:
+def lakeside(
+    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
+) -> Iterator[Refreshes]:
+    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
         made.fill(KINTO_SCHEMA + KINTO_ROWS)
         made.fill(KINTO_SCHEMA + OWN_ROWS, database=made.sandbox)
         yield made
