@@ -11,7 +11,7 @@ from flows.refresh import refresh
 from flows.undo import undo
 from flows.upgrade import upgrade
 from infra.ledger import requests, runs
-from policy.errors import Unavailable
+from policy.errors import FreshetError, Refused, Unavailable
 from policy.names import RequestId
 from policy.request import Kind
 from tasks.logs import quiet_logs
@@ -46,7 +46,7 @@ def sweep_once(*, dry_run: bool) -> dict[str, list[str]]:
     quiet_logs(world)
     return {
         "taken_over": _take_over(world, dry_run=dry_run),
-        "tidied": list(tidy(world, dry_run=dry_run)),
+        "tidied": _tidy(world, dry_run=dry_run),
         "woken": _wake(world, dry_run=dry_run),
         "delivered": [] if dry_run else _deliver(world),
     }
@@ -63,9 +63,24 @@ def _take_over(world: World, *, dry_run: bool) -> list[str]:
         if dry_run:
             lines.append(f"{request.id} on {request.site} was abandoned")
             continue
-        FLOWS[request.kind].fn(str(request.id))
+        try:
+            FLOWS[request.kind].fn(str(request.id))
+        except FreshetError as error:
+            # One run that cannot be taken over must not keep the others waiting.
+            log.exception("%s was not taken over", request.id, extra={"action": "take_over"})
+            lines.append(f"{request.id} on {request.site} was not taken over: {error}")
+            continue
         lines.append(f"{request.id} on {request.site}: {_status(world, request.id)}")
     return lines
+
+
+def _tidy(world: World, *, dry_run: bool) -> list[str]:
+    try:
+        return list(tidy(world, dry_run=dry_run))
+    except Refused as error:
+        # The estate's file has mistakes: nothing is dropped by it, and the rest of the sweep goes on.
+        log.warning("%s", error, extra={"action": "tidy"})
+        return [str(error)]
 
 
 def _status(world: World, request: RequestId) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from infra.ansible import StageResult, run_stages
 from infra.ansible_events import Outcome, TaskEvent
 from infra.secrets import SecretFiles
 from infra.settings import Settings
-from policy.errors import Unavailable
+from policy.errors import Busy, Unavailable
 from policy.estate import Estate, Release, Site, WebApp
 from policy.names import Environment, SecretName
 from tasks.step import Work
@@ -61,7 +62,7 @@ def stages(
         Unavailable: a host was not reached.
     """
     webapp, _ = served(work)
-    work.prove()
+    watch = _Watch(work)
     told = variables(
         work.estate,
         work.settings,
@@ -74,6 +75,8 @@ def stages(
     )
     if back_by is not None:
         told["maintenance"] = _page(work.estate, webapp, release, back_by)
+    if not check:
+        work.mid()
     return run_stages(
         hosts=[work.estate.hosts[name] for name in webapp.hosts],
         variables=told,
@@ -83,8 +86,9 @@ def stages(
         scratch=work.scratch,
         secrets=work.secrets,
         timeout_s=timeout_s,
-        on_event=lambda event: _tell(work, event),
+        on_event=lambda event: _tell(work, event, last=names[-1]),
         check=check,
+        cancelled=watch.lost,
     )
 
 
@@ -164,6 +168,35 @@ def _uv() -> str:
     return found
 
 
-def _tell(work: Work, event: TaskEvent) -> None:
+def _tell(work: Work, event: TaskEvent, *, last: str) -> None:
     if event.outcome is Outcome.STARTED:
         work.say(f"{event.stage}: {event.task}")
+        if event.stage == last:
+            work.mid()
+
+
+class _Watch:
+    """Ends a playbook whose worker lost the run: the worker was frozen, and another one took over.
+
+    Args:
+        work: the run; it is proven now, and again now and then while the playbook works.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._every = work.settings.lease_seconds / 4
+        work.prove()
+        self._proven = time.monotonic()
+
+    def lost(self) -> bool:
+        """Whether another worker has the run. A ledger that is away says nothing about it."""
+        if time.monotonic() - self._proven < self._every:
+            return False
+        try:
+            self._work.prove()
+        except Busy:
+            return True
+        except Unavailable as away:
+            self._work.say(f"the ledger is away, the playbook goes on: {away}")
+        self._proven = time.monotonic()
+        return False

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import psycopg
+
 from infra.failpoints import Moment, failpoint
 from infra.ledger import runs
-from policy.errors import Busy, FreshetError, Unavailable
-from policy.journal import Do, EntryState, Finish, Undo, next_move
+from infra.ledger.connection import Connection
+from policy.errors import Busy, FreshetError, NeedsHuman, Unavailable
+from policy.journal import Do, Entry, EntryState, Finish, Undo, next_move
 from tasks.display import Display
 from tasks.hold import Hold
 from tasks.step import Step
@@ -22,7 +25,10 @@ from tasks.step import Step
 log = logging.getLogger("freshet.run")
 
 PAUSES = (1.0, 4.0)
-"""Seconds between the tries of a step or an undo when something outside does not answer."""
+"""Seconds between the tries of a step when something outside does not answer."""
+
+PAUSES_BACK = (1.0, 4.0, 10.0, 20.0, 30.0)
+"""Seconds between the tries of an undo: what comes after the last is a site that is locked."""
 
 Result = TypeVar("Result")
 
@@ -50,7 +56,7 @@ def carry_out(hold: Hold, steps: Sequence[Step], display: Display) -> Finish:
             position = names.index(move.step)
             _forward(hold, steps[position], position, display, look_first=move.look_first)
         elif isinstance(move, Undo):
-            _back(hold, steps[names.index(move.step)], display)
+            _back(hold, steps[names.index(move.step)], journal, display)
         else:
             return move
 
@@ -59,16 +65,15 @@ def _forward(hold: Hold, step: Step, position: int, display: Display, *, look_fi
     point = f"{hold.request.kind.value}.{step.name}"
     try:
         failpoint(f"{point}.{Moment.BEFORE_INTENT}")
-        with hold.proven() as connection:
-            runs.intend(connection, hold.run, step.name, position, hold.epoch)
+        hold.record(lambda connection: runs.intend(connection, hold.run, step.name, position, hold.epoch))
         failpoint(f"{point}.{Moment.AFTER_INTENT}")
         hold.at(point)
         began = time.monotonic()
         facts = display.carry(step.title, lambda: _act(hold, step, look_first=look_first))
         took = time.monotonic() - began
         failpoint(f"{point}.{Moment.AFTER_ACT}")
-        with hold.proven() as connection:
-            runs.outcome(
+        hold.record(
+            lambda connection: runs.outcome(
                 connection,
                 hold.run,
                 step.name,
@@ -77,6 +82,7 @@ def _forward(hold: Hold, step: Step, position: int, display: Display, *, look_fi
                 facts=facts,
                 seconds=took,
             )
+        )
         failpoint(f"{point}.{Moment.AFTER_OUTCOME}")
         display.say(f"{step.title}: done in {took:.1f} s")
     except Busy:
@@ -95,48 +101,66 @@ def _act(hold: Hold, step: Step, *, look_first: bool) -> Mapping[str, object]:
             return {"found_done": True}
         return step.do(hold)
 
-    return _patiently(hold, step.title, attempt)
+    return _patiently(hold, step.title, attempt, PAUSES)
 
 
-def _back(hold: Hold, step: Step, display: Display) -> None:
+def _back(hold: Hold, step: Step, journal: Sequence[Entry], display: Display) -> None:
     point = f"{hold.request.kind.value}.{step.name}.undo"
     failpoint(f"{point}.{Moment.BEFORE_INTENT}")
-    with hold.proven() as connection:
-        runs.outcome(connection, hold.run, step.name, state=EntryState.UNDOING, epoch=hold.epoch)
+    hold.record(
+        lambda connection: runs.outcome(
+            connection, hold.run, step.name, state=EntryState.UNDOING, epoch=hold.epoch
+        )
+    )
     failpoint(f"{point}.{Moment.AFTER_INTENT}")
     hold.at(point)
     began = time.monotonic()
     state, said = EntryState.UNDONE, None
+    stuck = [entry.step for entry in journal if entry.state is EntryState.UNDO_FAILED]
 
     def attempt() -> None:
         hold.prove()
+        if step.drops and stuck:
+            raise NeedsHuman(f"kept, because {', '.join(stuck)} could not be put back")
         step.undo(hold)
 
     try:
-        display.carry(f"Put back: {step.title}", lambda: _patiently(hold, step.title, attempt))
+        display.carry(f"Put back: {step.title}", lambda: _patiently(hold, step.title, attempt, PAUSES_BACK))
     except Busy:
         raise
     except Exception as error:
         state, said = EntryState.UNDO_FAILED, plain_words(error)
-        log.exception("undo of %s failed", step.name, extra={"action": "undo_failed", "run": hold.run})
+        if not isinstance(error, FreshetError):
+            log.exception("undo of %s failed", step.name, extra={"action": "undo_failed", "run": hold.run})
         display.say(f"{step.title}: could not be put back: {said}")
     took = time.monotonic() - began
     failpoint(f"{point}.{Moment.AFTER_ACT}")
-    with hold.proven() as connection:
-        runs.outcome(
+    hold.record(
+        lambda connection: runs.outcome(
             connection, hold.run, step.name, state=state, epoch=hold.epoch, error=said, undo_seconds=took
         )
+    )
     failpoint(f"{point}.{Moment.AFTER_OUTCOME}")
 
 
-def _patiently(hold: Hold, title: str, attempt: Callable[[], Result]) -> Result:
-    for pause in PAUSES:
+def _patiently(hold: Hold, title: str, attempt: Callable[[], Result], pauses: Sequence[float]) -> Result:
+    for pause in pauses:
         try:
-            return attempt()
+            return _told(attempt)
         except Unavailable as error:
             hold.say(f"{title}: {error}; trying again in {pause:.0f} s")
             time.sleep(pause)
-    return attempt()
+    return _told(attempt)
+
+
+def _told(attempt: Callable[[], Result]) -> Result:
+    """Call `attempt`; a database server that went away in the middle of it is worth another try."""
+    try:
+        return attempt()
+    except psycopg.OperationalError as error:
+        if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+            raise Unavailable("a database server went away in the middle of it") from error
+        raise
 
 
 def _turn_back(hold: Hold, step: Step, error: BaseException, display: Display) -> None:
@@ -145,15 +169,20 @@ def _turn_back(hold: Hold, step: Step, error: BaseException, display: Display) -
     if not isinstance(error, FreshetError):
         log.error("%s failed", step.title, exc_info=error, extra={"action": "turn_back", "run": hold.run})
     display.say(f"{cause}; putting back what was done")
-    with hold.proven() as connection:
+
+    def write(connection: Connection) -> None:
         runs.outcome(connection, hold.run, step.name, state=EntryState.INTENDED, epoch=hold.epoch, error=said)
         runs.turn_back(connection, hold.run, cause)
+
+    hold.record(write)
 
 
 def plain_words(error: BaseException) -> str:
     """What an error says to a person: ours as it is; others by their kind, details are in the log."""
     if isinstance(error, FreshetError):
         return str(error)
+    if isinstance(error, psycopg.errors.DiskFull):
+        return "the disk of the database server is full; make room there, then ask again"
     if isinstance(error, Exception):
         return f"an unexpected {type(error).__name__}; the log of the run has the details"
     return "the run was cancelled"

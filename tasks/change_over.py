@@ -6,9 +6,11 @@ snapshot by rename and the code is switched back, so that no site is left on a h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra.postgres import snapshot
+from policy.errors import NeedsHuman
+from policy.estate import Site
 from tasks.application import served, stages
 from tasks.releases import target_release
 from tasks.server_session import server_session
@@ -29,12 +31,34 @@ def _do(work: Work) -> Mapping[str, object]:
 
 
 def _undo(work: Work) -> None:
+    sites = served(work)[1]
+    _all_restorable(work, sites)
     stages(work, "stop", "put_back", release=target_release(work))
-    for site in served(work)[1]:
+    for site in sites:
         with server_session(work, site) as session:
             work.prove()
             snapshot.restore(session, site.database, work.run, at=work.clock.now())
         work.mid()
+
+
+def _all_restorable(work: Work, sites: Sequence[Site]) -> None:
+    """Nothing is restored unless everything can be: half an application on the old state helps nobody.
+
+    Raises:
+        NeedsHuman: a snapshot is gone although its database was not restored yet.
+    """
+    gone = []
+    for site in sites:
+        with server_session(work, site) as session:
+            if not snapshot.is_taken(session, site.database, work.run) and not snapshot.is_restored(
+                session, site.database, work.run
+            ):
+                gone.append(f"the snapshot of database '{site.database}' of {site.id} is gone")
+    if gone:
+        raise NeedsHuman(
+            "; ".join(gone) + "; nothing was restored, every copy that is left is kept, and the application "
+            "stays off line"
+        )
 
 
 change_over = Step(name="change_over", title="Migrate, switch and start", done=_done, do=_do, undo=_undo)

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 
+from infra.failpoints import CLAIM, Moment, failpoint
 from infra.ledger import lease, pauses, requests, runs
 from infra.ledger.connection import Connection
 from policy.errors import Busy, Refused
@@ -22,6 +23,9 @@ from tasks.end_leftovers import end_leftovers
 from tasks.hold import Hold
 from tasks.queue import shortage
 from tasks.world import World
+
+DISTURBING = ("take_offline", "hold_requests")
+"""From these steps on users notice; a run that was abandoned before them has to fit its window anew."""
 
 
 def claim(
@@ -50,10 +54,13 @@ def claim(
         epoch = lease.take(
             connection, webapp=webapp, run=run, holder=holder, lease_seconds=world.settings.lease_seconds
         )
+    failpoint(f"{request.kind.value}.{CLAIM}.{Moment.MID}")
     if epoch > 1:
         end_leftovers(world, estate, request, run, epoch)
     with world.ledger.transaction() as connection:
         lease.prove(connection, webapp=webapp, run=run, epoch=epoch)
+        if abandoned is not None and request.kind is not Kind.ENGINE:
+            runs.look_again(connection, run, "check_may_start", unless_begun=DISTURBING)
         request = requests.get(connection, request_id)
         if request.status is Status.NOT_STARTED:
             request = change(

@@ -6,13 +6,17 @@ concludes, whoever is killed after it leaves nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from infra.ledger import installed, lease, runs
+from infra.failpoints import CONCLUDE, Moment, failpoint
+from infra.ledger import installed, lease, requests, runs
+from infra.ledger.connection import Connection
 from policy.durations import Phase
+from policy.errors import Busy
 from policy.journal import Entry, EntryState, Finish
 from policy.lifecycle import Actor, Event
-from policy.request import Kind, Request
+from policy.request import Kind, Request, Status
 from tasks.change import change
 from tasks.display import Display
 from tasks.hold import Hold
@@ -23,6 +27,9 @@ _EVENTS = {
     Finish.PUT_BACK: Event.PUT_BACK,
     Finish.STUCK: Event.STICK,
 }
+
+CHANGES_RELEASE = "change_over"
+"""A release that was turned down before this step was not tried."""
 
 
 def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
@@ -35,56 +42,93 @@ def conclude(hold: Hold, finish: Finish, display: Display) -> Request:
         Busy: another worker took the run over.
         Unavailable: the ledger is away; the run is left to whoever takes it over.
     """
-    with hold.proven() as connection:
-        journal = runs.journal(connection, hold.run)
-        run = runs.last(connection, hold.request.id)
-        cause = (run.cause if run else None) or ""
-        failed = [entry.step for entry in journal if entry.state is EntryState.UNDO_FAILED]
-        reason = {
-            Finish.DONE: "",
-            Finish.PUT_BACK: f"{cause}. The site is as it was before.",
-            Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked.",
-        }[finish]
-        now = hold.clock.now()
-        report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)
-        facts = {key: value for entry in journal for key, value in entry.facts.items()}
-        request = change(
-            hold.world,
-            connection,
-            hold.estate,
-            hold.request.id,
-            _EVENTS[finish],
-            at=now,
-            by=Actor.FRESHET,
-            who=str(hold.run),
-            reason=reason,
-            detail={
-                "run": hold.run,
-                "cause": cause,
-                "took_s": None if run is None else (now - run.started_at).total_seconds(),
-                "downtime_s": facts.get("offline_seconds"),
-            },
-        )
-        runs.end(connection, hold.run, stuck=finish is Finish.STUCK, report=report)
-        runs.observe(
-            connection,
-            hold.run,
-            customer=hold.request.site.customer,
-            environment=hold.request.site.environment.value,
-            kind=hold.request.kind.value,
-            seconds=durations(journal, finish),
-        )
-        if hold.request.kind is Kind.UPGRADE and hold.request.version is not None:
-            application = hold.estate.webapp(hold.request.site).application
-            release = hold.estate.release(application, hold.request.version)
-            if finish is Finish.DONE:
-                installed.record(connection, webapp=hold.webapp, release=release, run=hold.run)
-            else:
-                installed.mark_bad(connection, webapp=hold.webapp, release=release, run=hold.run)
-        lease.release(connection, webapp=hold.webapp, run=hold.run, epoch=hold.epoch)
-    display.say(f"{hold.request.id}: {request.status.value} ({finish.value})")
+    point = f"{hold.request.kind.value}.{CONCLUDE}"
+    failpoint(f"{point}.{Moment.MID}")
+    try:
+        request, report = hold.record(lambda connection: _write(hold, connection, finish))
+    except Busy:
+        # The answer to a commit may be lost: then the second try finds the lease given back.
+        request, report = _ended(hold)
+    failpoint(f"{point}.{Moment.AFTER_OUTCOME}")
+    display.say(f"{hold.request.id}: {request.status.value} ({request.outcome})")
     display.report(f"report-{hold.run}", report)
     return request
+
+
+def _ended(hold: Hold) -> tuple[Request, str]:
+    with hold.world.ledger.transaction() as connection:
+        report = runs.report(connection, hold.run)
+        request = requests.get(connection, hold.request.id)
+        alive = runs.live(connection, hold.request.id)
+    if report is None or (alive is not None and alive.state == "live"):
+        raise Busy(f"run {hold.run}: another worker took over; this one touches nothing more")
+    return request, report
+
+
+def _write(hold: Hold, connection: Connection, finish: Finish) -> tuple[Request, str]:
+    journal = runs.journal(connection, hold.run)
+    run = runs.last(connection, hold.request.id)
+    cause = (run.cause if run else None) or ""
+    failed = [entry.step for entry in journal if entry.state is EntryState.UNDO_FAILED]
+    reason = {
+        Finish.DONE: "",
+        Finish.PUT_BACK: f"{cause}. The site is as it was before.",
+        Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked.",
+    }[finish]
+    now = hold.clock.now()
+    report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)
+    facts = {key: value for entry in journal for key, value in entry.facts.items()}
+    if finish is Finish.DONE and requests.get(connection, hold.request.id).status is Status.PENDING_INPUT:
+        # Somebody asked a question while the work was under way; it did not stop for the answer.
+        _change(hold, connection, Event.CARRY_ON, now, "The work was finished meanwhile.", {})
+    detail = {
+        "run": hold.run,
+        "cause": cause,
+        "took_s": None if run is None else (now - run.started_at).total_seconds(),
+        "downtime_s": facts.get("offline_seconds"),
+    }
+    request = _change(hold, connection, _EVENTS[finish], now, reason, detail)
+    runs.end(connection, hold.run, stuck=finish is Finish.STUCK, report=report)
+    runs.observe(
+        connection,
+        hold.run,
+        customer=hold.request.site.customer,
+        environment=hold.request.site.environment.value,
+        kind=hold.request.kind.value,
+        seconds=durations(journal, finish),
+    )
+    _note_release(hold, connection, journal, finish)
+    lease.release(connection, webapp=hold.webapp, run=hold.run, epoch=hold.epoch)
+    return request, report
+
+
+def _change(
+    hold: Hold, connection: Connection, event: Event, at: datetime, reason: str, detail: Mapping[str, object]
+) -> Request:
+    return change(
+        hold.world,
+        connection,
+        hold.estate,
+        hold.request.id,
+        event,
+        at=at,
+        by=Actor.FRESHET,
+        who=str(hold.run),
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _note_release(hold: Hold, connection: Connection, journal: Sequence[Entry], finish: Finish) -> None:
+    """Remember what the web application runs now, or that the release was tried on it in vain."""
+    if hold.request.kind is not Kind.UPGRADE or hold.request.version is None:
+        return
+    application = hold.estate.webapp(hold.request.site).application
+    release = hold.estate.release(application, hold.request.version)
+    if finish is Finish.DONE:
+        installed.record(connection, webapp=hold.webapp, release=release, run=hold.run)
+    elif any(entry.step == CHANGES_RELEASE for entry in journal):
+        installed.mark_bad(connection, webapp=hold.webapp, release=release, run=hold.run)
 
 
 def durations(journal: Sequence[Entry], finish: Finish) -> dict[str, float]:

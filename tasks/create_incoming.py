@@ -37,9 +37,10 @@ def _undo(work: Work) -> None:
     ends = pair(work)
     with ends.on_server() as server:
         work.prove()
+        work.mid()
         drop_made(server, ends.incoming, work.run)
 
 
 create_incoming = Step(
-    name="create_incoming", title="Create the new database", done=_done, do=_do, undo=_undo
+    name="create_incoming", title="Create the new database", done=_done, do=_do, undo=_undo, drops=True
 )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 
+import psycopg
+
 from infra.ansible import end_leftovers as end_processes
 from infra.postgres.backends import end_backends
 from infra.postgres.session import connect
+from policy.errors import Unavailable
 from policy.estate import DatabaseServer, Estate, Login
 from policy.names import Environment, RunId, SiteId
 from policy.request import Request
@@ -30,7 +33,13 @@ def end_leftovers(world: World, estate: Estate, request: Request, run: RunId, ep
     ended = end_processes(run, epoch, world.settings.run_dir / run)
     for server, login in _logins(estate, request):
         with connect(server, "postgres", login, world.secrets, run=run, autocommit=True) as connection:
-            ended += end_backends(connection, run=run)
+            try:
+                ended += end_backends(connection, run=run)
+            except psycopg.Error as error:
+                raise Unavailable(
+                    f"server '{server.name}': the sessions that {run} left could not be ended "
+                    f"({type(error).__name__}); it is tried again"
+                ) from error
     if ended:
         log.warning("ended %d leftovers of %s", ended, run, extra={"action": "end_leftovers", "run": run})
     return ended

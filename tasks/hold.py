@@ -10,10 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from infra.clock import Clock
 from infra.failpoints import Moment, failpoint
@@ -27,6 +27,8 @@ from policy.journal import Entry
 from policy.names import RunId
 from policy.request import Request
 from tasks.world import World
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("freshet.run")
 
@@ -71,6 +73,7 @@ class Hold:
         self._speak = speak
         self._journal: dict[str, Entry] = {}
         self._point = ""
+        self._middles = 0
         self._taken_over = threading.Event()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"lease-{run}", daemon=True)
@@ -90,14 +93,21 @@ class Hold:
         while not self._ended.wait(self.settings.lease_seconds / 4):
             try:
                 with self.world.ledger.transaction() as connection:
-                    lease.prove(connection, webapp=self.webapp, run=self.run, epoch=self.epoch)
-            except Busy:
-                self._taken_over.set()
-                return
-            except Unavailable as error:
+                    self._renew(connection)
+            except (Busy, Unavailable) as error:
+                if self._taken_over.is_set():
+                    return
                 log.warning(
                     "heartbeat of %s: %s", self.run, error, extra={"action": "heartbeat", "run": self.run}
                 )
+
+    def _renew(self, connection: Connection) -> None:
+        """Prove and renew the lease; a lock that is held for too long says nothing about the epoch."""
+        try:
+            lease.prove(connection, webapp=self.webapp, run=self.run, epoch=self.epoch)
+        except Busy:
+            self._taken_over.set()
+            raise
 
     @contextmanager
     def proven(self) -> Iterator[Connection]:
@@ -107,21 +117,46 @@ class Hold:
             Busy: another worker took the run over.
             Unavailable: the ledger stayed away for `LEDGER_PATIENCE`.
         """
+        with ExitStack() as stack:
+            yield self._enter(stack)
+
+    def _enter(self, stack: ExitStack) -> Connection:
         deadline = time.monotonic() + LEDGER_PATIENCE
         while True:
             if self._taken_over.is_set():
                 raise Busy(f"run {self.run}: another worker took over; this one touches nothing more")
             try:
-                with self.world.ledger.transaction() as connection:
-                    lease.prove(connection, webapp=self.webapp, run=self.run, epoch=self.epoch)
-                break
+                with ExitStack() as attempt:
+                    connection = attempt.enter_context(self.world.ledger.transaction())
+                    self._renew(connection)
+                    stack.enter_context(attempt.pop_all())
+                    return connection
+            except (Busy, Unavailable):
+                if self._taken_over.is_set() or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def record(self, write: Callable[[Connection], Result]) -> Result:
+        """Write to the ledger under the proof; again, when the ledger went away before it had committed.
+
+        Args:
+            write: may be called several times, and may have been committed the first time.
+
+        Raises:
+            Busy: another worker took the run over.
+            Unavailable: the ledger stayed away for `LEDGER_PATIENCE`.
+        """
+        deadline = time.monotonic() + LEDGER_PATIENCE
+        while True:
+            try:
+                with self.proven() as connection:
+                    result = write(connection)
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1)
-        with self.world.ledger.transaction() as connection:
-            lease.prove(connection, webapp=self.webapp, run=self.run, epoch=self.epoch)
-            yield connection
+            else:
+                return result
 
     def prove(self) -> None:
         """Prove in the ledger that this worker still holds the run; before every mutation.
@@ -148,8 +183,10 @@ class Hold:
 
     def at(self, point: str) -> None:
         """The step that now acts is `point`, as `<kind>.<step>`."""
-        self._point = point
+        self._point, self._middles = point, 0
 
     def mid(self) -> None:
-        """The failpoint in the middle of the present step's act."""
-        failpoint(f"{self._point}.{Moment.MID}")
+        """The failpoint in the middle of the present step's act; the second one is called `mid.2`."""
+        self._middles += 1
+        number = "" if self._middles == 1 else f".{self._middles}"
+        failpoint(f"{self._point}.{Moment.MID}{number}")

@@ -86,6 +86,7 @@ class Pair:
             scratch=self.work.scratch,
             golden=golden_name(self.source.site.database),
             fingerprint=fingerprint,
+            prove=self.work.prove,
         )
 
     @contextmanager
@@ -122,6 +123,9 @@ class Pair:
         )
         try:
             guard(session, self.target)
+            # After the session was opened: a worker that was frozen before it is refused here, and one that
+            # is frozen after it finds its session ended.
+            self.work.prove()
             if not autocommit:
                 session.rollback()
         except BaseException:

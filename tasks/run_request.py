@@ -58,5 +58,6 @@ def attend(
         Unavailable: the ledger is away; the run is left to the next worker.
     """
     with claim(world, request, display.say) as hold:
-        finish = carry_out(hold, steps, display)
-        return conclude(hold, finish, display), finish
+        ended = conclude(hold, carry_out(hold, steps, display), display)
+        # The ledger's word: another worker may have brought the run to its end meanwhile.
+        return ended, Finish(str(ended.outcome))

@@ -21,7 +21,10 @@ def server_session(work: Work, site: Site) -> Iterator[psycopg.Connection]:
 
     Raises:
         Unavailable: the server does not let the owner in.
+        Busy: another worker took the run over.
     """
     server = work.estate.servers[site.server]
     with connect(server, "postgres", server.owner, work.secrets, run=work.run, autocommit=True) as session:
+        # A worker that was frozen before this is refused; one frozen after it finds its session ended.
+        work.prove()
         yield session

@@ -65,6 +65,8 @@ class Step:
         done: looks whether the act's result is already there.
         do: acts; returns facts for the journal and the report (JSON values, never a secret).
         undo: takes the act back, also when it was half done.
+        drops: the undo destroys what a person would need when a later step could not be put back; then it is
+            not called, and what it would drop is kept.
     """
 
     name: str
@@ -72,3 +74,4 @@ class Step:
     done: Callable[[Work], bool]
     do: Callable[[Work], Mapping[str, object]]
     undo: Callable[[Work], None]
+    drops: bool = False

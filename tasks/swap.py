@@ -42,6 +42,7 @@ def _undo(work: Work) -> None:
         back = is_swapped_back(server, database, work.run, by=work.run)
     if swapped and not back:
         work.prove()
+        work.mid()
         swap_back(ends.on_server, database, work.run, by=work.run, at=work.clock.now())
 
 

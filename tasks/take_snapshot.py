@@ -41,6 +41,9 @@ def _undo(work: Work) -> None:
         with server_session(work, site) as session:
             work.prove()
             snapshot.drop(session, site.database, work.run)
+        work.mid()
 
 
-take_snapshot = Step(name="take_snapshot", title="Take snapshots", done=_done, do=_do, undo=_undo)
+take_snapshot = Step(
+    name="take_snapshot", title="Take snapshots", done=_done, do=_do, undo=_undo, drops=True
+)

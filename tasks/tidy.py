@@ -1,7 +1,8 @@
 """Tidy: databases that runs left behind and nobody needs any more, and folders of runs long over.
 
-Invariant: a database is dropped only when its name and its tag agree, this ledger knows its run, the run has
-ended and is not stuck, and its time is over. Look-alikes of others survive; what is dropped is said.
+Invariant: a database is dropped only when its name and its tag agree, its run is this ledger's and worked on
+that very database of that server, the run has ended and is not stuck, nobody asked for it back, and its time
+is over. Look-alikes of others survive; what is dropped, and what nobody knows, is said.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
+
 from infra.ledger.connection import Connection
 from infra.postgres.incoming import drop_made
 from infra.postgres.session import connect
 from infra.postgres.tag import Standing, TaggedDatabase, tagged
 from policy.errors import Refused, StepFailed, Unavailable
-from policy.estate import Estate
+from policy.estate import DatabaseServer, Estate
 from policy.names import RunId
 from tasks.world import World
 
@@ -44,30 +47,80 @@ def tidy(world: World, *, dry_run: bool) -> Iterator[str]:
                 server, "postgres", server.owner, world.secrets, run="sweep", autocommit=True
             ) as admin:
                 for found in tagged(admin):
-                    if not _is_due(world, estate, found, now):
-                        continue
-                    if dry_run:
-                        yield f"would drop {found.name} on {server.name} ({found.bytes} bytes)"
-                    else:
-                        drop_made(admin, found.name, found.tag.run)
-                        yield f"dropped {found.name} on {server.name} ({found.bytes} bytes)"
-        except (Unavailable, Refused, StepFailed) as error:
-            yield f"{server.name}: {error}"
+                    yield from _judge(world, admin, server, found, now, dry_run=dry_run)
+        except (Unavailable, psycopg.Error) as error:
+            words = error if isinstance(error, Unavailable) else type(error).__name__
+            yield f"{server.name}: could not be tidied ({words}); the next sweep tries again"
     yield from _folders(world, now, dry_run=dry_run)
 
 
-def _is_due(world: World, estate: Estate, found: TaggedDatabase, now: datetime) -> bool:
+def _judge(
+    world: World,
+    admin: psycopg.Connection,
+    server: DatabaseServer,
+    found: TaggedDatabase,
+    now: datetime,
+    *,
+    dry_run: bool,
+) -> Iterator[str]:
+    told = f"{found.name} on {server.name} ({found.bytes} bytes)"
+    estate = world.estate()
     with world.ledger.transaction() as connection:
+        if not _ours(connection, server, found):
+            if _declared(estate, server, found):
+                yield f"left alone: {told}: this ledger knows no such run; look whose it is"
+            return
         ended = _ended_at(connection, found.tag.run)
-    if ended is None:
-        return False
-    kept = {
+        wanted = found.tag.standing is Standing.PREVIOUS and _wanted_back(connection, found.tag.run)
+    if wanted or ended is None or ended + _kept(estate, found.tag.standing) > now:
+        return
+    if dry_run:
+        yield f"would drop {told}"
+        return
+    try:
+        drop_made(admin, found.name, found.tag.run)
+    except (Refused, StepFailed) as error:
+        yield f"{server.name}: {error}"
+    else:
+        yield f"dropped {told}"
+
+
+def _kept(estate: Estate, standing: Standing) -> timedelta:
+    return {
         Standing.INCOMING: timedelta(0),
         Standing.SNAPSHOT: SNAPSHOTS_KEPT,
         Standing.PREVIOUS: estate.undo,
         Standing.FAILED: estate.undo,
-    }[found.tag.standing]
-    return ended + kept <= now
+    }[standing]
+
+
+def _ours(connection: Connection, server: DatabaseServer, found: TaggedDatabase) -> bool:
+    """Two installations may share a server and count their runs alike; each knows on what its own worked."""
+    return (
+        connection.execute(
+            "select 1 from run_database where run = %s and server = %s and database = %s",
+            (found.tag.run, server.name, found.tag.database),
+        ).fetchone()
+        is not None
+    )
+
+
+def _declared(estate: Estate, server: DatabaseServer, found: TaggedDatabase) -> bool:
+    return any(
+        site.server == server.name and site.database == found.tag.database
+        for customer in estate.customers.values()
+        for site in customer.sites.values()
+    )
+
+
+def _wanted_back(connection: Connection, run: RunId) -> bool:
+    """Whether an undo was asked for, in time, and has not ended yet."""
+    return (
+        connection.execute(
+            "select 1 from request where undoes = %s and outcome is null", (run.request.number,)
+        ).fetchone()
+        is not None
+    )
 
 
 def _ended_at(connection: Connection, run: RunId) -> datetime | None:

@@ -54,6 +54,7 @@ def _undo(work: Work) -> None:
         aside = _named(server, failed_name(database, work.run))
     if aside is not None and aside.tag.of is not None:
         work.prove()
+        work.mid()
         swap_forward(ends.on_server, database, aside.tag.of, by=work.run, at=work.clock.now())
 
 

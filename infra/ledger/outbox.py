@@ -7,7 +7,7 @@ error.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,15 +53,20 @@ def put(
 
 
 def claim(
-    connection: Connection, *, limit: int, hold: timedelta = timedelta(seconds=60)
+    connection: Connection,
+    *,
+    limit: int,
+    channel: str | None = None,
+    hold: timedelta = timedelta(seconds=60),
 ) -> list[OutboxEntry]:
-    """Take up to `limit` due entries; nobody else is given them for `hold`."""
+    """Take up to `limit` due entries, of `channel` if one is named; nobody else is given them for `hold`."""
     rows = connection.execute(
         "update outbox set due_at = now() + %(hold)s, attempts = attempts + 1 where id in ("
         " select id from outbox where sent_at is null and given_up_at is null and due_at <= now()"
+        " and (%(channel)s::text is null or channel = %(channel)s)"
         " order by id limit %(limit)s for update skip locked)"
         " returning id, channel, key, payload, attempts, created_at",
-        {"hold": hold, "limit": limit},
+        {"hold": hold, "limit": limit, "channel": channel},
     ).fetchall()
     entries = []
     for row in sorted(rows, key=lambda row: int(str(row["id"]))):
@@ -85,4 +90,21 @@ def failed(connection: Connection, entry: OutboxEntry, *, error: str, permanent:
     wait = timedelta(seconds=min(5 * 2 ** (entry.attempts - 1), 3600))
     connection.execute(
         "update outbox set due_at = now() + %s, last_error = %s where id = %s", (wait, error, entry.id)
+    )
+
+
+def give_back(connection: Connection, entries: Sequence[OutboxEntry]) -> None:
+    """Entries that were claimed and not tried; nothing is counted against them."""
+    connection.execute(
+        "update outbox set due_at = now(), attempts = attempts - 1 where id = any(%s)",
+        ([entry.id for entry in entries],),
+    )
+
+
+def rest(connection: Connection, channel: str, length: timedelta) -> None:
+    """Let all of `channel` wait: its server did not answer, and every further try would wait for it too."""
+    connection.execute(
+        "update outbox set due_at = now() + %s where channel = %s and sent_at is null and given_up_at is null"
+        " and due_at < now() + %s",
+        (length, channel, length),
     )

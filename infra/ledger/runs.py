@@ -171,6 +171,16 @@ def intend(connection: Connection, run: RunId, step: str, position: int, epoch: 
     )
 
 
+def look_again(connection: Connection, run: RunId, step: str, *, unless_begun: Sequence[str]) -> None:
+    """Let `step` look anew, unless one of `unless_begun` has begun or the run goes back."""
+    connection.execute(
+        "update step set state = 'intended' where run = %(run)s and name = %(step)s and state = 'done'"
+        " and not exists (select from step where run = %(run)s and name = any(%(begun)s))"
+        " and exists (select from run where id = %(run)s and direction = 'forward')",
+        {"run": run, "step": step, "begun": list(unless_begun)},
+    )
+
+
 def outcome(
     connection: Connection,
     run: RunId,

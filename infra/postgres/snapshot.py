@@ -109,6 +109,11 @@ def restore(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -
     return True
 
 
+def is_restored(admin: Admin, database: DatabaseName, run: RunId) -> bool:
+    """Whether the snapshot of `run` stands in the database's place, what the run made of it beside."""
+    return exists(admin, database) and exists(admin, failed_name(database, run))
+
+
 def drop(admin: Admin, database: DatabaseName, run: RunId) -> bool:
     """Drop the snapshot of `run`; False when there is none."""
     return drop_made(admin, snapshot_name(database, run), run)

@@ -84,10 +84,13 @@ def read_tag(admin: psycopg.Connection[Any], name: str) -> Tag | None:
 
 
 def tagged(admin: psycopg.Connection[Any]) -> tuple[TaggedDatabase, ...]:
-    """Every database of the server whose derived name and tag agree."""
+    """Every database of this role on the server whose derived name and tag agree.
+
+    Those of other roles are not ours, whatever they are called; their size could not even be asked for.
+    """
     rows = admin.execute(
         "SELECT datname::text, shobj_description(oid, 'pg_database'), pg_database_size(oid) "
-        "FROM pg_database WHERE datname LIKE '%\\_\\_%' ORDER BY datname"
+        "FROM pg_database WHERE datname LIKE '%\\_\\_%' AND pg_has_role(datdba, 'USAGE') ORDER BY datname"
     ).fetchall()
     found = []
     for name, comment, size in rows:

@@ -1,0 +1,340 @@
+"""The ground on which faults are tried: a customer with real databases, a ledger, an application, secrets.
+
+Invariant: everything is this ground's own (databases, roles, folders, ledger), so several stand side by side
+on the same two clusters; every secret is a token found nowhere else.
+"""
+
+from __future__ import annotations
+
+import secrets as random_words
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import yaml
+from psycopg.sql import SQL, Identifier
+
+from infra.ledger import installed, requests
+from infra.ledger.connection import Ledger
+from infra.ledger.migrate import migrate
+from infra.postgres.digest import digests
+from infra.postgres.marker import Marker, write_marker
+from infra.postgres.selection import TableName
+from infra.secrets import SecretFiles
+from infra.settings import Settings
+from infra.stack.cluster import Cluster
+from infra.stack.roles import OWNER_GROUPS, READER_GROUPS, DatabaseRole, establish
+from policy.estate import Estate
+from policy.lifecycle import Actor, Event
+from policy.names import (
+    ApplicationName,
+    CustomerName,
+    Environment,
+    RequestId,
+    SecretName,
+    SiteId,
+    Version,
+)
+from policy.permissions import engineer
+from policy.request import Kind, Request
+from policy.wish import Wish
+from tasks import manage
+from tasks.change import change
+from tasks.submit import submit
+from tasks.world import World
+from tests.faults import leaf
+from tests.faults.declaration import ENGINEER, NEW, OLD, estate_of
+
+LAKESIDE = CustomerName("lakeside")
+PRODUCTION = SiteId(LAKESIDE, Environment.PRODUCTION)
+SANDBOX = SiteId(LAKESIDE, Environment.SANDBOX)
+STAGING = SiteId(LAKESIDE, Environment.STAGING)
+LEAF = ApplicationName("leaf")
+LEASE = 2
+"""Seconds; the shortest that the settings allow."""
+
+PEOPLE = """
+INSERT INTO people SELECT n, 'canary' || n || '@district.example.net', 'Canary Mc' || n,
+    'Call canary' || n || ' at +1 312 777 ' || n, n % 12 FROM generate_series(1, 3000) AS n;
+INSERT INTO settings VALUES ('mail.server', 'smtp.canary.example.net'), ('site.name', 'Production');
+INSERT INTO generation VALUES (1);
+"""
+
+
+class Ground:
+    """One customer: Production and Sandbox on release 1, a Staging of its own on release 2.
+
+    Args:
+        live: the cluster for Production.
+        trial: the cluster for Sandbox, Staging and the ledger.
+        folder: an empty one.
+    """
+
+    def __init__(self, live: Cluster, trial: Cluster, folder: Path) -> None:
+        self.live, self.trial, self.folder = live, trial, folder
+        self.word = random_words.token_hex(3)
+        self.databases = {
+            PRODUCTION: f"prod_{self.word}",
+            SANDBOX: f"sand_{self.word}",
+            STAGING: f"stag_{self.word}",
+        }
+        self.ledger_database = f"ledger_{self.word}"
+        self.tokens = self._secrets()
+        self.roles = self._roles()
+        self.ports = {"live": live.port, "trial": trial.port, "ledger": trial.port}
+        for site, name in self.databases.items():
+            self._database(site, name)
+        self.settings = self._settings()
+        migrate(self.settings.ledger, self.settings.ledger_passfile)
+        self.world = World(
+            settings=self.settings,
+            ledger=Ledger(self.settings.ledger, self.settings.ledger_passfile),
+            secrets=SecretFiles(self.settings.secrets_dir),
+        )
+        self.declare()
+        self.reset()
+
+    # What stands where
+
+    def cluster(self, site: SiteId) -> Cluster:
+        """The cluster of `site`."""
+        return self.live if site == PRODUCTION else self.trial
+
+    def session(self, site: SiteId) -> psycopg.Connection:
+        """A superuser's session in the database of `site`."""
+        return psycopg.connect(self.cluster(site).dsn(self.databases[site]), autocommit=True)
+
+    def admin(self, cluster: Cluster) -> psycopg.Connection:
+        """A superuser's session beside the databases."""
+        return psycopg.connect(cluster.dsn(), autocommit=True)
+
+    @property
+    def estate(self) -> Estate:
+        """As declared now."""
+        return self.world.estate()
+
+    def host(self, site: SiteId) -> leaf.Host:
+        """The host that serves `site`."""
+        return leaf.Host.of(self.estate.webapp(site))
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a worker finds in its environment."""
+        told = {
+            "STATE_DIR": self.settings.state_dir,
+            "ESTATE": self.settings.estate,
+            "SECRETS_DIR": self.settings.secrets_dir,
+            "LEDGER": self.settings.ledger,
+            "LEDGER_PASSFILE": self.settings.ledger_passfile,
+            "LEASE_SECONDS": LEASE,
+            "SMTP": self.settings.smtp,
+            "ON_CALL_WEBHOOK": self.settings.on_call_webhook,
+            "AWS_ENDPOINT": self.settings.aws_endpoint,
+            "PREFECT_API": self.settings.prefect_api,
+        }
+        return {f"FRESHET_{name}": str(value) for name, value in told.items()}
+
+    # What is asked for
+
+    def ask(
+        self, kind: Kind, site: SiteId, *, version: Version | None = None, undoes: RequestId | None = None
+    ) -> RequestId:
+        """A request that is due now."""
+        if undoes is not None:
+            request = manage.undo(self.world, undoes, None, "a test").id
+        else:
+            wish = Wish(site=site, version=version, refresh=kind is Kind.REFRESH)
+            request = submit(self.world, wish, engineer(ENGINEER)).request.id
+        self.schedule(request)
+        return request
+
+    def schedule(self, request: RequestId) -> None:
+        """Give `request` a date: now."""
+        now = self.world.clock.now()
+        with self.world.ledger.transaction() as connection:
+            change(
+                self.world,
+                connection,
+                self.estate,
+                request,
+                Event.SCHEDULE,
+                at=now,
+                by=Actor.FRESHET,
+                who="plan",
+                columns={"scheduled_for": now - timedelta(seconds=1)},
+            )
+
+    def request(self, number: RequestId) -> Request:
+        """As it stands now."""
+        with self.world.ledger.transaction() as connection:
+            return requests.get(connection, number)
+
+    def let_lease_end(self) -> None:
+        """As if the lease's seconds had passed; only for workers that are dead."""
+        with self.world.ledger.transaction() as connection:
+            connection.execute("update lease set renewed_at = renewed_at - interval '1 hour'")
+
+    # What is found
+
+    def visit(self, site: SiteId) -> tuple[str, int]:
+        """What a visitor of `site` meets: the version that serves and its data's generation, or why not."""
+        host = self.host(site)
+        if host.door(site.environment) != leaf.OPEN:
+            return f"door: {host.door(site.environment)}", 0
+        with self.session(site) as session:
+            schema = leaf.version_of(session)
+            row = session.execute("SELECT n FROM generation").fetchone()
+        if not host.running or host.running != schema or host.active != schema:
+            return f"error: runs '{host.running}' of '{host.active}' on a schema of {schema}", 0
+        return schema, int(row[0]) if row else 0
+
+    def production_digests(self) -> Mapping[TableName, str]:
+        """Production as it is."""
+        with self.session(PRODUCTION) as session:
+            return digests(session)
+
+    def new_generation(self) -> int:
+        """Production's data move on; returns the new number."""
+        with self.session(PRODUCTION) as session:
+            row = session.execute("UPDATE generation SET n = n + 1 RETURNING n").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    # Making and unmaking
+
+    def declare(self, **changes: object) -> None:
+        """Write the estate's file; `changes` replace top-level sections."""
+        path = self.folder / "estate.yaml"
+        lock = self.folder / "leaf.txt"
+        lock.write_bytes(b"leaf\n")
+        told = estate_of(
+            word=self.word,
+            lock=lock,
+            databases={site.environment.value: name for site, name in self.databases.items()},
+            ports=self.ports,
+            identities={"live": self.live.system_identifier(), "trial": self.trial.system_identifier()},
+            roles=self.roles,
+            hosts=self.folder / "hosts",
+        )
+        aside = path.with_name("estate.new")
+        aside.write_text(yaml.safe_dump({**told, **changes}, sort_keys=False), encoding="utf-8")
+        aside.replace(path)
+
+    def reset(self) -> None:
+        """Production and Sandbox on release 1, Staging on release 2, whatever was there before."""
+        for site in self.databases:
+            version = NEW if site == STAGING else OLD
+            with self.session(site) as session:
+                session.execute("UPDATE schema_version SET version = %s", [version])
+                session.execute(leaf.FIRST_HALF if site == STAGING else "DROP TABLE IF EXISTS labels")
+        for webapp in self.estate.customers[LAKESIDE].webapps.values():
+            sites = self.estate.served_by(webapp)
+            version = NEW if webapp.name == "staging" else OLD
+            leaf.Host.of(webapp).install(version, [site.id.environment for site in sites])
+            release = self.estate.release(LEAF, version)
+            with self.world.ledger.transaction() as connection:
+                installed.record(connection, webapp=webapp.key, release=release, run=None)
+                installed.acknowledge(connection, webapp=webapp.key)
+
+    def close(self) -> None:
+        """Drop databases and roles."""
+        for cluster in (self.live, self.trial):
+            with self.admin(cluster) as session:
+                names = session.execute(
+                    "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"%\\_{self.word}%"]
+                ).fetchall()
+                for (name,) in names:
+                    session.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+                for role in self.roles.values():
+                    session.execute(SQL("DROP ROLE IF EXISTS {}").format(Identifier(role)))
+
+    def _secrets(self) -> dict[str, str]:
+        folder = self.folder / "secrets"
+        folder.mkdir(mode=0o700, parents=True)
+        names = (
+            "live-owner", "live-reader", "trial-owner", "ledger", "mask-lakeside", "leaf-lakeside",
+            "on-call-webhook",
+        )  # fmt: skip
+        # With characters that base64 and URL quoting change.
+        tokens = {name: f"canary/{random_words.token_hex(16)}+=%" for name in names}
+        tokens["on-call-webhook"] = f"http://127.0.0.1:9/{random_words.token_hex(16)}"
+        for name, token in tokens.items():
+            path = folder / name
+            path.touch(mode=0o600)
+            path.write_text(token + "\n", encoding="utf-8")
+        return tokens
+
+    def _roles(self) -> dict[str, str]:
+        secrets = SecretFiles(self.folder / "secrets")
+        names = {
+            secret: f"{secret.replace('-', '_')}_{self.word}"
+            for secret in ("live-owner", "live-reader", "trial-owner", "ledger")
+        }
+        for cluster, secret, creates, groups in (
+            (self.live, "live-owner", True, OWNER_GROUPS),
+            (self.live, "live-reader", False, READER_GROUPS),
+            (self.trial, "trial-owner", True, OWNER_GROUPS),
+            (self.trial, "ledger", False, ()),
+        ):
+            role = DatabaseRole(
+                name=names[secret],
+                secret=SecretName(secret),
+                creates_databases=creates,
+                member_of=groups,
+                database=self.ledger_database if secret == "ledger" else None,
+            )
+            with self.admin(cluster) as session:
+                # Hundreds of log-ins: what is tried here is not how slow the hash is.
+                session.execute("SET scram_iterations = 1")
+                establish(session, [role], secrets)
+        return names
+
+    def _database(self, site: SiteId, name: str) -> None:
+        owner = self.roles["live-owner" if site == PRODUCTION else "trial-owner"]
+        with self.admin(self.cluster(site)) as session:
+            session.execute(SQL("CREATE DATABASE {} OWNER {}").format(Identifier(name), Identifier(owner)))
+            session.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
+            if site == PRODUCTION:
+                reader = Identifier(self.roles["live-reader"])
+                session.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(Identifier(name), reader))
+        with self.session(site) as session:
+            session.execute(SQL("SET ROLE {}").format(Identifier(owner)))
+            session.execute(leaf.SCHEMA)
+            if site == PRODUCTION:
+                session.execute(PEOPLE)
+            else:
+                session.execute("INSERT INTO people VALUES (1, 'someone@example.org', 'Someone', '', 1)")
+                session.execute("INSERT INTO settings VALUES ('site.name', %s)", [site.environment.value])
+                session.execute("INSERT INTO generation VALUES (0)")
+            write_marker(session, Marker(environment=site.environment, customer=site.customer))
+
+    def _settings(self) -> Settings:
+        passfile = self.folder / "ledger.pass"
+        passfile.touch(mode=0o600)
+        role = self.roles["ledger"]
+        word = self.tokens["ledger"].replace("\\", "\\\\").replace(":", "\\:")
+        passfile.write_text(f"*:*:*:{role}:{word}\n", encoding="utf-8")
+        return Settings(
+            state_dir=self.folder / "state",
+            estate=self.folder / "estate.yaml",
+            secrets_dir=self.folder / "secrets",
+            ledger=f"host=127.0.0.1 port={self.ports['ledger']} dbname={self.ledger_database} user={role}",
+            ledger_passfile=passfile,
+            lease_seconds=LEASE,
+            smtp="127.0.0.1:9",
+            aws_endpoint="http://127.0.0.1:9",
+            prefect_api="http://127.0.0.1:9/api",
+            on_call_webhook=SecretName("on-call-webhook"),
+        )
+
+
+@contextmanager
+def ground_on(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Ground]:
+    """A ground, gone afterwards."""
+    made = Ground(live, trial, folder)
+    try:
+        yield made
+    finally:
+        made.close()
