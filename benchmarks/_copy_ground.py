@@ -136,7 +136,7 @@ class Ground:
             admin.execute("CHECKPOINT")
 
     def cpu(self) -> float:
-        """CPU-seconds so far of the sessions of both servers, and of the programs that this process waited for."""
+        """CPU-seconds so far of both servers' sessions, and of the programs that this process waited for."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         total = used.ru_utime + used.ru_stime
         for cluster in (self.source, self.target):

@@ -28,6 +28,7 @@ PORT = 5432
 """Names the socket's file only; nothing listens on a network."""
 
 _SOCKET_PATH_LIMIT = 100
+_PREFIX = "freshet-private-"
 _QUIET: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -66,7 +67,7 @@ class BaseBackup:
         self.job = job
         self.data = data
         self.superuser = superuser
-        self.sockets = Path(tempfile.mkdtemp(prefix="freshet-"))
+        self.sockets = Path(tempfile.mkdtemp(prefix=_PREFIX))
         if len(str(self.sockets)) > _SOCKET_PATH_LIMIT:
             raise Unavailable("the folder for temporary files has too long a name for a socket; set TMPDIR")
         self.cluster = Cluster(
@@ -81,6 +82,19 @@ class BaseBackup:
                 "max_prepared_transactions": str(prepared),
             },
         )
+
+    def clear(self) -> None:
+        """Remove what a killed attempt left at the same place, its running server included."""
+        try:
+            sockets = Path((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[4])
+        except (OSError, IndexError):
+            sockets = self.sockets
+        if self.cluster.running():
+            self.cluster.stop(fast=False)
+        if sockets.name.startswith(_PREFIX) and sockets != self.sockets:
+            shutil.rmtree(sockets, ignore_errors=True)
+        if self.data.exists():
+            shutil.rmtree(self.data)
 
     def take(self, programs: Path, meter: Meter, watch: Watch) -> None:
         """Bring the source's files here.

@@ -97,7 +97,7 @@ class LogicalCopy:
         with self._phase("schema"):
             archive = self._schema(snapshot)
         large = catalog.large_objects(self.source)
-        taken = catalog.covered(found, self.job.selections, large=large)
+        taken = self._readable(found, catalog.covered(found, self.job.selections, large=large), archive)
         with self._phase("rows and big indexes"):
             meter, restored = rows(
                 Rows(copy=self, archive=archive, tables=found, taken=taken, snapshot=snapshot)
@@ -187,6 +187,18 @@ class LogicalCopy:
         wanted = [entry for entry in archive.entries if not entry.is_a((*STAYS_WITH_SOURCE, *GRANTS))]
         archive.restore(wanted, what="restoring the schema", section="pre-data", settings=LAZY)
         return archive
+
+    def _readable(
+        self, found: tuple[Table, ...], taken: Mapping[TableName, Selection], archive: Archive
+    ) -> Mapping[TableName, Selection]:
+        """On a replica unlogged tables have no rows: their tables arrive empty, and the report says so."""
+        row = self.source.execute("SELECT pg_is_in_recovery()").fetchone()
+        missing = [table.name for table in found if table.unlogged and taken[table.name].rows]
+        if not (row and row[0] and missing):
+            return taken
+        for name in missing:
+            archive.leave_out(f"rows of {name}: a replica has none of an unlogged table")
+        return {**taken, **dict.fromkeys(missing, Selection(rows=False))}
 
     def _rest(self, archive: Archive, restored: set[int], meter: Meter) -> None:
         meter.phase = "constraints, indexes of small tables, triggers, views"

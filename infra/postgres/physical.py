@@ -176,8 +176,6 @@ def _private(
     job: CopyJob, data: Path, watch: Watch, phases: dict[str, float], *, keep: bool
 ) -> Iterator[_Private]:
     """A masked base backup in `data`, running; gone afterwards unless all went well and `keep` is set."""
-    if data.exists():
-        shutil.rmtree(data)
     with job.on_source() as source:
         _, facts, reasons = _judge(source, job)
     if reasons:
@@ -186,6 +184,7 @@ def _private(
     backup = BaseBackup(job, data=data, major=facts.major, superuser=facts.superuser, prepared=facts.prepared)
     well = False
     try:
+        backup.clear()
         meter = Meter(bytes_total=facts.bytes, weight=facts.bytes)
         meter.phase = "base backup"
         began = time.monotonic()

@@ -14,8 +14,8 @@ import psycopg.errors
 
 from policy.errors import FreshetError, StepFailed, Unavailable
 
-_GONE = ("08", "57P", "53300")
-"""Kinds of errors by which a session is lost: connection, shutdown, no more sessions."""
+_GONE = ("08", "57P", "53300", "40001")
+"""Kinds that pass: connection, shutdown, no more sessions, a replica that had to go on with its recovery."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,12 +14,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from infra.postgres.base_backup import BaseBackup
 from infra.postgres.golden import GoldenClone, read_golden
 from infra.postgres.methods import CopyJob
 from infra.postgres.physical import Physical, golden_from_physical
-from infra.postgres.progress import Progress, unwatched
+from infra.postgres.progress import Meter, Progress, unwatched
 from infra.postgres.selection import Selection, TableName
-from infra.stack.cluster import Cluster
+from infra.postgres.session import client_environment, passfile
+from infra.postgres.stream import Stream
+from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
 from policy.errors import Refused, StepFailed
 from tests.integration.copies import OWNER, Copies, admin, digests
 from tests.ports import free_port
@@ -211,3 +215,46 @@ def test_a_golden_image_from_files_costs_production_no_reading_of_rows(
             assert owner.execute(query).fetchone() == (expected,), query
     with pytest.raises(psycopg.OperationalError):
         admin(copies.trial, kept.golden).close()
+
+
+def test_a_second_attempt_clears_what_a_killed_one_left(job: CopyJob) -> None:
+    """The first is stopped in the middle as a kill would: its server goes on, unmasked and closed."""
+    assert job.dedicated is not None
+    making = job.dedicated.with_name(f"{job.dedicated.name}.{job.incoming}.making")
+    left = BaseBackup(job, data=making, major=18, superuser="postgres", prepared=4)
+    left.take(bin_dir(PostgresVersion.V18), Meter(bytes_total=1, weight=1), unwatched)
+    left.start()
+    Physical().copy(job, unwatched)
+    assert [path.name for path in job.dedicated.parent.iterdir()] == ["dedicated"]
+    assert not left.sockets.exists()
+    assert not left.cluster.running()
+
+
+@pytest.mark.slow
+def test_a_replica_serves_as_the_source(copies: Copies, tmp_path: Path) -> None:
+    source = copies.source(TABLES, "SET ROLE copy_owner; CREATE UNLOGGED TABLE quick (id serial)")
+    with admin(copies.live, source) as connection:
+        connection.execute("INSERT INTO quick DEFAULT VALUES")
+        connection.execute("CHECKPOINT")
+    job = copies.job(source, selections=MASKED)
+    data = tmp_path / "replica"
+    with passfile((job.source, job.reader), secrets=job.secrets, scratch=job.scratch) as secret:
+        environment = client_environment(
+            job.source, job.reader, database=source, passfile=secret, run=job.run
+        )
+        words = [str(bin_dir(PostgresVersion.V18) / "pg_basebackup"), "-R", "-c", "fast", "-D", str(data)]
+        subprocess.run(words, env=environment, check=True)
+    (data / "standby.signal").touch()
+    settings = {"hot_standby": "on", "primary_conninfo": "", "max_prepared_transactions": "4"}
+    replica = Cluster(data=data, port=free_port(), settings=settings)
+    replica.start()
+    try:
+        read = replace(job, source=replace(job.source, port=replica.port))
+        offer = Stream().offer(read)
+        assert offer.applies, offer.why
+        report = Stream().copy(read, unwatched)
+    finally:
+        replica.stop(fast=False)
+    for query, expected in _EXPECTED.items():
+        assert copies.rows(job, query) == [(expected,)], query
+    assert report.left_out == ("rows of public.quick: a replica has none of an unlogged table",)
