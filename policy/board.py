@@ -7,6 +7,7 @@ a start has to be tried: those that became free, or everything from the start th
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
@@ -39,6 +40,7 @@ class Board:
         self._running: dict[RunId, tuple[Turn, int, Running]] = {}
         self._openings: dict[int, Openings] = {}
         self._blocked: dict[str, set[RequestId]] = defaultdict(set)
+        self._lines: dict[str, list[Turn]] = defaultdict(list)
         self._called: list[Turn] = []
         self._tries: dict[Turn, tuple[int, int]] = {}
         wanted: dict[str, int] = defaultdict(int)
@@ -82,12 +84,14 @@ class Board:
                 return run.request, running.put_back
         return None
 
-    def lines(self) -> dict[str, list[Turn]]:
-        """The turns in each line, in order."""
-        lines: dict[str, list[Turn]] = defaultdict(list)
-        for turn, entry in sorted(self.by_turn.items()):
-            lines[entry.line].append(turn)
-        return lines
+    def add(self, entry: Entry) -> None:
+        """Let `entry` stand in the queue, by its turn."""
+        self.by_turn[entry.turn] = entry
+        insort(self._lines[entry.line], entry.turn)
+
+    def position(self, entry: Entry) -> int:
+        """Its place in its line; 1 for whoever is next."""
+        return bisect_left(self._lines[entry.line], entry.turn) + 1
 
     def next_call(self) -> tuple[Entry, int, int] | None:
         """Whoever is to be looked at next, and from and to which minute; None when all is settled."""
@@ -134,7 +138,9 @@ class Board:
     def forget(self, entry: Entry) -> None:
         """Take `entry` out of its place and its turn."""
         self.move(entry, None, {})
-        self.by_turn.pop(entry.turn, None)
+        if self.by_turn.pop(entry.turn, None) is not None:
+            line = self._lines[entry.line]
+            del line[bisect_left(line, entry.turn)]
 
     def follow(self, queue: Queue) -> set[str]:
         """Take over what runs in `queue`; the resources on which that changed anything."""

@@ -6,7 +6,6 @@ same reasons, however it came about.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -15,7 +14,6 @@ from policy.board import Board
 from policy.openings import Range, instant, minute
 from policy.plan import Placement, Reason, Unplaceable, Why
 from policy.plan_entry import Entry
-from policy.timeline import Turn
 from policy.waiting import Hold, Queue
 from policy.windows import occurrences
 
@@ -24,21 +22,18 @@ _HOLDS: Mapping[Hold, Why] = MappingProxyType(
 )
 
 
-def answer(
-    board: Board, queue: Queue, entry: Entry, lines: Mapping[str, list[Turn]]
-) -> Placement | Unplaceable:
+def answer(board: Board, queue: Queue, entry: Entry) -> Placement | Unplaceable:
     """What the plan says about `entry`.
 
     Args:
         board: the planner's books.
         queue: what it was made from.
         entry: the request.
-        lines: the turns in each line, in order.
     """
     waiting = entry.waiting
     if waiting.hold is not None:
         return Unplaceable(request=waiting.id, reason=Reason(why=_HOLDS[waiting.hold]))
-    position = bisect_left(lines[entry.line], entry.turn) + 1
+    position = board.position(entry)
     if entry.start is None:
         return Unplaceable(request=waiting.id, reason=_why_never(board, queue.now, entry), position=position)
     earlier: Range | None = None

@@ -19,7 +19,7 @@ from policy.board import FAR, Board
 from policy.names import RequestId
 from policy.openings import Range, minute, minutes
 from policy.pause import Pause, applying
-from policy.plan import Plan
+from policy.plan import Placement, Plan, Unplaceable
 from policy.plan_entry import Entry
 from policy.plan_reasons import answer
 from policy.timeline import NO_TURN, Turn
@@ -55,15 +55,15 @@ class Planner:
         """The minute at which `request` is to start, or None when it has no place."""
         return self._board.entries[request].start
 
+    def answer(self, request: RequestId) -> Placement | Unplaceable:
+        """What the plan says about `request`, with its position and its reason."""
+        return answer(self._board, self._queue, self._board.entries[request])
+
     def plan(self) -> Plan:
-        """The whole plan, each answer with its position and its reason."""
-        lines = self._board.lines()
+        """The whole plan."""
         return Plan(
             made_at=self._queue.now,
-            answers={
-                waiting.id: answer(self._board, self._queue, self._board.entries[waiting.id], lines)
-                for waiting in self._queue.waiting
-            },
+            answers={waiting.id: self.answer(waiting.id) for waiting in self._queue.waiting},
         )
 
     def update(self, queue: Queue) -> frozenset[RequestId]:
@@ -164,7 +164,7 @@ class Planner:
         asked = int(waiting.asked_at.timestamp())
         entry.turn = (_ANNOUNCED if entry.kept else _ASKED, confirmed, asked, waiting.id.number)
         entry.earliest = max(self._now, confirmed, entry.asked_for, _end_of_pause(entry.pause))
-        self._board.by_turn[entry.turn] = entry
+        self._board.add(entry)
 
     def _keeps_its_date(self, entry: Entry) -> bool:
         """Whether the announced date can be kept, as far as the request itself and what runs decide."""

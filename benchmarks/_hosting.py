@@ -1,0 +1,343 @@
+"""A hosting company under a virtual clock: the real decisions of `policy`, and a world that only keeps books.
+
+Invariant: what this model decides, it decides through `policy` alone (lifecycle, planner, durations); what it
+checks, it checks by itself: at every begin it counts who holds what, and looks at the wall clock of the
+window's zone. Nothing here sleeps or reads a clock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from policy.durations import Observation, Phase, estimate
+from policy.errors import Refused
+from policy.estate import Estate, Weekday
+from policy.lifecycle import BORN, PENDING_INPUT, SCHEDULED, TO_BE_SCHEDULED, Actor, Event, State, advance
+from policy.names import RequestId, RunId, SiteId, Version
+from policy.openings import instant
+from policy.pause import Pause, applying, scopes_of
+from policy.plan import Placement, Why
+from policy.planner import Planner
+from policy.releases import rank
+from policy.request import Kind, Outcome
+from policy.waiting import Calendars, Hold, Queue, Running, Waiting, capacities_of, uses_of
+
+Truth = Callable[[SiteId, Kind, Phase], timedelta]
+"""How long a piece of work really takes, drawn anew each time."""
+_DAYS = tuple(Weekday)
+
+
+@dataclass(kw_only=True)
+class Book:
+    """One request, as the books have it."""
+
+    waiting: Waiting
+    version: Version | None
+    state: State = BORN
+    attempts: int = 0
+    begun: list[datetime] = field(default_factory=list)
+    completed: int = 0
+    started_by: datetime | None = None
+    first_eta: tuple[datetime, datetime] | None = None
+    promised: datetime | None = None
+    superseded_by: RequestId | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A run under way, with what really becomes of it."""
+
+    running: Running
+    request: RequestId
+    began: datetime
+    ends: datetime
+    fails: bool
+
+
+class Hosting:
+    """Requests go in, time goes on, and every rule that is broken is counted."""
+
+    def __init__(
+        self, estate: Estate, now: datetime, truth: Truth, failures: random.Random, *, failing: float = 0.03
+    ) -> None:
+        """Begin with nothing asked for.
+
+        Args:
+            estate: what is hosted.
+            now: the first instant.
+            truth: how long work really takes.
+            failures: decides which runs fail.
+            failing: the share of runs that do.
+        """
+        self.estate = estate
+        self.now = now
+        self.books: dict[RequestId, Book] = {}
+        self.works: dict[RunId, Work] = {}
+        self.pauses: tuple[Pause, ...] = ()
+        self.broken: Counter[str] = Counter()
+        self.mails: Counter[str] = Counter()
+        self.waited: list[timedelta] = []
+        self.eta_errors: list[timedelta] = []
+        self.eta_held = 0
+        self._truth, self._failures, self._failing = truth, failures, failing
+        self._calendars = Calendars(estate, now)
+        self._capacities = capacities_of(estate)
+        self._history: dict[SiteId, list[Observation]] = {}
+        self._taken: Counter[str] = Counter()
+        self._planner = Planner(Queue(now=now, waiting=(), capacities=self._capacities))
+        self._numbers = 0
+        self._open: dict[RequestId, Book] = {}
+
+    # What people do.
+
+    def submit(
+        self,
+        site: SiteId,
+        kind: Kind,
+        *,
+        version: Version | None = None,
+        not_before: datetime | None = None,
+        start_by: datetime | None = None,
+    ) -> RequestId:
+        """Ask for work; a newer version takes a waiting older request over.
+
+        Raises:
+            Refused: the same is waiting already.
+        """
+        same = [
+            book
+            for book in self._open.values()
+            if book.waiting.site == site and book.waiting.kind is kind and not self._is_live(book)
+        ]
+        for book in same:
+            if version is None or book.version is None or rank(version) <= rank(book.version):
+                raise Refused(f"site: {book.waiting.id} asks for the same already")
+        self._numbers += 1
+        request = RequestId.of(self._numbers)
+        took = estimate(kind, site, 0, self._history.get(site, []))
+        waiting = Waiting(
+            id=request,
+            kind=kind,
+            site=site,
+            asked_at=self.now,
+            uses=uses_of(self.estate, kind, site),
+            likely=took.likely,
+            expected=took.expected,
+            put_back=took.put_back,
+            calendar=self._calendars.of(site, kind),
+            zone=self.estate.customers[site.customer].zone,
+            not_before=not_before,
+            start_by=start_by,
+            scopes=scopes_of(self.estate, site),
+        )
+        self.books[request] = self._open[request] = Book(waiting=waiting, version=version)
+        self._mail("accepted")
+        for book in same:
+            self._event(book, Event.SUPERSEDE, Actor.FRESHET)
+            book.superseded_by = request
+        return request
+
+    def act(self, request: RequestId, event: Event, by: Actor) -> None:
+        """Cancel, defer, resume, ask or answer.
+
+        Raises:
+            Refused: the lifecycle does not allow it.
+        """
+        self._event(self.books[request], event, by)
+
+    def pause(self, *pauses: Pause) -> None:
+        """Set what is paused."""
+        self.pauses = pauses
+
+    # What Freshet does.
+
+    def tick(self, now: datetime) -> None:
+        """Bring everything up to `now`: ends first, then the plan, then what is due."""
+        self.now = now
+        for run, work in list(self.works.items()):
+            # A run that waits for an answer goes on when it has come.
+            if work.ends <= now and self.books[work.request].state != PENDING_INPUT:
+                self._end(run, work)
+        queue = self._queue()
+        self._planner.update(queue)
+        due = []
+        for waiting in queue.waiting:
+            book = self.books[waiting.id]
+            start = self._planner.start(waiting.id)
+            dated = start is not None and book.waiting.confirmed == instant(start)
+            if book.state not in {TO_BE_SCHEDULED, SCHEDULED} or (dated and instant(start or 0) > now):
+                continue
+            answer = self._planner.answer(waiting.id)
+            if isinstance(answer, Placement):
+                self._announce(book, answer)
+                if answer.start <= now:
+                    due.append(answer)
+            elif answer.reason.why is Why.EXPIRED:
+                self._event(book, Event.EXPIRE, Actor.FRESHET)
+        for place in sorted(due, key=lambda place: (place.start, place.request.number)):
+            self._begin(self.books[place.request], place)
+
+    def next_moment(self) -> datetime | None:
+        """When something happens by itself: a run ends, or an announced date comes."""
+        moments = [
+            work.ends for work in self.works.values() if self.books[work.request].state != PENDING_INPUT
+        ]
+        moments += [
+            book.waiting.confirmed
+            for book in self._open.values()
+            if book.state == SCHEDULED and book.waiting.confirmed and book.waiting.confirmed > self.now
+        ]
+        return min(moments, default=None)
+
+    def open_requests(self) -> frozenset[RequestId]:
+        """The requests that have not ended."""
+        return frozenset(self._open)
+
+    def unaccounted(self) -> list[RequestId]:
+        """Requests that are neither ended nor waiting nor under way: lost ones."""
+        live = {work.request for work in self.works.values()}
+        answered = {waiting.id for waiting in self._planner.queue.waiting}
+        return [
+            request
+            for request, book in self.books.items()
+            if not book.state.ended and request not in live and request not in answered
+        ]
+
+    def twice(self) -> int:
+        """Requests that were completed more than once, or had two runs at a time."""
+        return (
+            sum(book.completed > 1 for book in self.books.values()) + self.broken["two runs of one request"]
+        )
+
+    def _queue(self) -> Queue:
+        live = {work.request for work in self.works.values()}
+        waiting = tuple(book.waiting for request, book in self._open.items() if request not in live)
+        running = tuple(work.running for work in self.works.values())
+        return Queue(
+            now=self.now,
+            waiting=waiting,
+            running=running,
+            capacities=self._capacities,
+            pauses=tuple(pause for pause in self.pauses if pause.holds(self.now)),
+        )
+
+    def _is_live(self, book: Book) -> bool:
+        return any(work.request == book.waiting.id for work in self.works.values())
+
+    def _announce(self, book: Book, place: Placement) -> None:
+        if book.state == TO_BE_SCHEDULED:
+            self._event(book, Event.SCHEDULE, Actor.FRESHET)
+            self._mail("scheduled")
+        elif not place.kept:
+            self._event(book, Event.MOVE, Actor.FRESHET)
+            self._mail("moved")
+        book.started_by = place.start_by
+        if book.first_eta is None:
+            book.first_eta = (place.eta_low, place.eta_high)
+        if book.waiting.confirmed != place.start:
+            book.waiting = replace(book.waiting, confirmed=place.start)
+
+    def _begin(self, book: Book, place: Placement) -> None:
+        self._event(book, Event.PULL, Actor.FRESHET)
+        self._event(book, Event.BEGIN, Actor.FRESHET)
+        waiting = book.waiting
+        self._check(book, place)
+        book.attempts += 1
+        book.begun.append(self.now)
+        self.waited.append(self.now - max(waiting.asked_at, waiting.not_before or waiting.asked_at))
+        fails = self._failures.random() < self._failing
+        took = self._truth(waiting.site, waiting.kind, Phase.WORK)
+        ends = self.now + took
+        if fails:
+            ends += self._truth(waiting.site, waiting.kind, Phase.PUT_BACK)
+        run = RunId.of(waiting.id, book.attempts)
+        running = Running(
+            run=run, uses=waiting.uses, until=self.now + waiting.expected, put_back=waiting.put_back
+        )
+        self.works[run] = Work(running=running, request=waiting.id, began=self.now, ends=ends, fails=fails)
+        self._taken.update({use.resource: use.amount for use in waiting.uses})
+        self._observe(waiting, Phase.WORK, took)
+        self._mail("started")
+        if waiting.kind is Kind.UPGRADE:
+            self._mail("log out")
+
+    def _end(self, run: RunId, work: Work) -> None:
+        del self.works[run]
+        book = self.books[work.request]
+        self._taken.subtract({use.resource: use.amount for use in work.running.uses})
+        if work.fails:
+            self._event(book, Event.PUT_BACK, Actor.FRESHET)
+            self._mail("put back")
+            return
+        self._event(book, Event.COMPLETE, Actor.FRESHET)
+        book.completed += 1
+        self._mail("completed")
+        if book.first_eta is not None and book.attempts == 1:
+            low, high = book.first_eta
+            self.eta_errors.append(abs(work.ends - low))
+            self.eta_held += work.ends <= high
+
+    def retry(self, request: RequestId) -> None:
+        """The customer takes the new date that is offered after a put-back."""
+        book = self.books[request]
+        self._event(book, Event.RETRY, Actor.CONTACT)
+        book.waiting = replace(book.waiting, confirmed=None, asked_at=self.now)
+        self._open[request] = book
+
+    def _observe(self, waiting: Waiting, phase: Phase, took: timedelta) -> None:
+        seen = Observation(
+            site=waiting.site, kind=waiting.kind, phase=phase, took=took, size=None, at=self.now
+        )
+        self._history[waiting.site] = [*self._history.get(waiting.site, []), seen][-40:]
+
+    def _event(self, book: Book, event: Event, by: Actor) -> None:
+        live = self._is_live(book)
+        book.state = advance(*book.state, event, by, live=live)
+        hold = {"Deferred": Hold.DEFERRED, "Pending Input": Hold.ANSWER}.get(book.state.status)
+        if book.waiting.hold is not hold:
+            book.waiting = replace(book.waiting, hold=hold)
+        if event in {Event.DEFER, Event.ASK, Event.UNSCHEDULE}:
+            book.waiting = replace(book.waiting, confirmed=None)
+        if book.state.ended:
+            self._open.pop(book.waiting.id, None)
+            if book.state.outcome in {Outcome.CANCELLED, Outcome.SUPERSEDED, Outcome.EXPIRED}:
+                self._mail(book.state.outcome.value)
+
+    def _mail(self, notice: str) -> None:
+        self.mails[notice] += 1
+
+    # The world's own look at what is begun.
+
+    def _check(self, book: Book, place: Placement) -> None:
+        waiting = book.waiting
+        if self._is_live(book):
+            self.broken["two runs of one request"] += 1
+        for use in waiting.uses:
+            if self._taken[use.resource] + use.amount > self._capacities.get(use.resource, 1):
+                self.broken[f"too many on one {use.resource.partition(':')[0]}"] += 1
+        if applying(self.pauses, waiting.scopes, self.now):
+            self.broken["begun under a pause"] += 1
+        if place.start_by is not None and self.now > place.start_by:
+            self.broken["begun after its start-by"] += 1
+        if waiting.not_before is not None and self.now < waiting.not_before:
+            self.broken["begun too early"] += 1
+        if waiting.kind is Kind.UPGRADE and not self._inside_window(waiting):
+            self.broken["outside its window"] += 1
+
+    def _inside_window(self, waiting: Waiting) -> bool:
+        """Whether the wall clock shows a time inside a declared window, with room for work and put-back."""
+        done = self.now + waiting.expected + waiting.put_back
+        for window in self.estate.windows(waiting.site.customer):
+            begins, ends = (
+                at.astimezone(window.zone).replace(tzinfo=None, fold=0) for at in (self.now, done)
+            )
+            for back in (0, 1):
+                day = begins.date() - timedelta(days=back)
+                opens = datetime.combine(day, window.start)
+                if _DAYS[day.weekday()] in window.days and opens <= begins and ends <= opens + window.length:
+                    return True
+        return False
