@@ -15,7 +15,9 @@ from infra.postgres.golden import GoldenClone
 from infra.postgres.incoming import create_incoming, drop_made, encoding_of, exists, tag_incoming
 from infra.postgres.marker import Marker, read_marker, write_marker
 from infra.postgres.methods import CopyMethod, choose
+from infra.postgres.physical import Physical
 from infra.postgres.progress import Progress
+from infra.postgres.rds import Rds
 from infra.postgres.reach import settle
 from infra.postgres.schema import read_schema
 from infra.postgres.selections import selections
@@ -23,7 +25,7 @@ from infra.postgres.stream import Stream
 from tasks.pair import Pair, pair
 from tasks.step import Step, Work
 
-METHODS: tuple[CopyMethod, ...] = (GoldenClone(), Stream(), Dump())
+METHODS: tuple[CopyMethod, ...] = (GoldenClone(), Rds(), Physical(), Stream(), Dump())
 """Every way to copy; the cheapest that applies is taken."""
 
 

@@ -6,19 +6,27 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
 from benchmarks import swap as benchmark
+from infra.postgres.compare import ready
 from infra.postgres.dress import check_dress, read_dress
 from infra.postgres.incoming import create_incoming, drop_made, exists, is_closed
+from infra.postgres.leak_probe import leak_probe
+from infra.postgres.schema import read_schema
+from infra.postgres.selection import TableName
+from infra.postgres.selections import selections
 from infra.postgres.swap import check_swap, is_swapped, is_swapped_back, swap, swap_back, swap_forward
 from infra.postgres.tag import Standing, Tag, read_tag, tag_statement, tagged
-from infra.stack.cluster import Cluster
+from infra.protection_file import parse_protection
+from infra.stack.cluster import Cluster, PostgresVersion
 from policy.errors import Busy, Refused, StepFailed
-from policy.names import DatabaseName, RunId, failed_name, incoming_name, previous_name
+from policy.names import ApplicationName, DatabaseName, RunId, failed_name, incoming_name, previous_name
+from tests.ports import free_port
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 RUN, LATER = RunId("r1a1"), RunId("r2a1")
@@ -282,3 +290,45 @@ def test_twenty_swaps_under_sixteen_busy_clients(trial_cluster: Cluster) -> None
     figures = benchmark.measure(trial_cluster, swaps=20, clients=16)
     assert figures["swap_failures"] == 0
     assert figures["swap_downtime_max_s"] <= 1.5
+
+
+@pytest.mark.slow
+def test_the_same_on_postgresql_16(tmp_path: Path) -> None:
+    """The catalog of databases has other columns there, and a copy may come from there."""
+    cluster = Cluster(data=tmp_path / "data", port=free_port(), version=PostgresVersion.V16)
+    cluster.initialise()
+    cluster.start()
+    try:
+        database = DatabaseName("older")
+
+        def opened(name: str = "postgres") -> psycopg.Connection:
+            return psycopg.connect(cluster.dsn(name), autocommit=True)
+
+        with opened() as admin:
+            admin.execute("CREATE DATABASE older")
+            create_incoming(admin, database, RUN, at=NOW, encoding="UTF8")
+            assert check_swap(admin, database) == check_dress(admin, database) == ()
+        with opened(incoming_name(database, RUN)) as session:
+            session.execute("CREATE TABLE person (id int PRIMARY KEY, email text, data jsonb)")
+            session.execute(
+                "INSERT INTO person VALUES (1, 'a@b.example.net', '{\"email\": \"a@b.example.net\"}')"
+            )
+            policy = parse_protection(
+                ApplicationName("shop"),
+                "version: 1\ntables:\n"
+                "  person: {columns: {id: keep, email: email, data: {json: {email: email}}}}",
+                file="protection.yml",
+            )
+            taken = selections(policy, read_schema(session))[TableName("public", "person")]
+            ready(session, "a key of at least sixteen characters")
+            row = session.execute(
+                SQL("SELECT {}, {} ->> 'email' FROM public.person").format(*taken.columns.values())
+            ).fetchone()
+            assert row is not None
+            assert row[0] == row[1] != "a@b.example.net"
+            assert leak_probe(session, policy).leaks == ()
+        swap(opened, database, RUN, at=NOW)
+        with opened("older") as session:
+            assert session.execute("SELECT count(*) FROM public.person").fetchone() == (1,)
+    finally:
+        cluster.stop(fast=False)
