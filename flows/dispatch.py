@@ -6,10 +6,11 @@ from prefect import flow
 
 from tasks.loop import loop
 from tasks.plan import plan
+from tasks.remind import remind
 from tasks.start_due import start_due
 
 
 @flow(name="dispatch", flow_run_name="dispatch", persist_result=False)
 def dispatch() -> None:
-    """Give every waiting request its date, and every date its Prefect run, until stopped."""
-    loop("dispatch", plan, start_due)
+    """Give every waiting request its date, remind people of it, and make its Prefect run, until stopped."""
+    loop("dispatch", plan, remind, start_due)

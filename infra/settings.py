@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     engineer: Address = Field(
         default=EmailAddress("engineer@hosting.example.org"), description="who acts at this terminal"
     )
+    remind_hours: tuple[int, ...] = Field(
+        default=(144, 24), description="how many hours before a start its contacts are reminded"
+    )
+    log_out_minutes: int = Field(
+        default=30, ge=0, le=1440, description="how long before a start people are asked to log out"
+    )
     prefect_api: str = "http://127.0.0.1:15442/api"
     lease_seconds: int = Field(
         default=30, ge=2, le=3600, description="a lease not renewed for this long is free"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from policy.estate import Contact, Estate, Role
+from policy.local_time import resolve
 from policy.names import CustomerName, GroupName
 from policy.notice import Channel, Notice, NoticeKind, Value, key_of
 from policy.notice_words import (
@@ -116,7 +118,8 @@ def undo_expiring(
 def digests(requests: Iterable[Request], *, estate: Estate, now: datetime) -> tuple[Notice, ...]:
     """The week's digest: one for each contact whose customers have requests, from Monday morning on.
 
-    Its key names the ISO week, so that the outbox keeps only the first of a week.
+    Its key names the ISO week, so that the outbox keeps only the first of a week. What was asked for since
+    Monday is not in it: a first request on a Wednesday is answered by its own mails, not by a digest.
 
     Args:
         requests: the open ones, and those that ended in the last week.
@@ -132,14 +135,25 @@ def digests(requests: Iterable[Request], *, estate: Estate, now: datetime) -> tu
             members.setdefault(customer.group, set()).add(customer.name)
     found: list[Notice] = []
     for contact in sorted(estate.contacts.values(), key=lambda contact: contact.email):
-        local = now.astimezone(contact.zone)
-        if contact.role is not Role.CONTACT or (local.weekday() == 0 and local.hour < DIGEST_HOUR):
+        monday = _monday(now, contact.zone)
+        if contact.role is not Role.CONTACT or now < monday:
             continue
         customers = contact.customers.union(*(members.get(group, ()) for group in contact.groups))
-        theirs = [request for customer in sorted(customers) for request in by_customer.get(customer, ())]
+        theirs = [
+            request
+            for customer in sorted(customers)
+            for request in by_customer.get(customer, ())
+            if request.asked_at < monday
+        ]
         if theirs:
             found.append(_digest(contact, theirs, estate, now))
     return tuple(found)
+
+
+def _monday(now: datetime, zone: ZoneInfo) -> datetime:
+    """When the digest of the present week is due in `zone`."""
+    today = now.astimezone(zone).date()
+    return resolve(datetime.combine(today - timedelta(days=today.weekday()), time(DIGEST_HOUR)), zone)
 
 
 def _digest(contact: Contact, requests: Sequence[Request], estate: Estate, now: datetime) -> Notice:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from policy.errors import Busy, Unavailable
+from policy.errors import Busy, Refused, Unavailable
 from tasks.logs import quiet_logs
 from tasks.world import World, open_world
 
@@ -43,7 +43,8 @@ def loop(name: str, *work: Callable[[World], int]) -> None:
                 return
             first = False
             done = sum(each(world) for each in work)
-        except (Unavailable, Busy) as error:
+        except (Unavailable, Busy, Refused) as error:
+            # Refused: the estate's file was saved with a mistake; it counts again once it is mended.
             log.warning("%s: %s; trying again in %.0f s", name, error, RETRY, extra={"action": "loop_waits"})
             time.sleep(RETRY)
             continue

@@ -279,7 +279,12 @@ class RequestWorld:
 
 
 @contextmanager
-def request_world(live: Cluster, trial: Cluster, folder: Path) -> Iterator[RequestWorld]:
+def request_world(
+    live: Cluster,
+    trial: Cluster,
+    folder: Path,
+    **more: Any,  # noqa: ANN401 - any setting
+) -> Iterator[RequestWorld]:
     """A fresh ledger, an estate's file and a clock set to `NOW`."""
     secrets = folder / "secrets"
     secrets.mkdir(mode=0o700)
@@ -295,7 +300,7 @@ def request_world(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Reque
         with ledger.transaction() as connection:
             row = connection.execute("select current_database() as name").fetchone()
         world = World(
-            settings=Settings(state_dir=folder, estate=file, secrets_dir=secrets, engineer=ENGINEER),
+            settings=Settings(state_dir=folder, estate=file, secrets_dir=secrets, engineer=ENGINEER, **more),
             ledger=ledger,
             secrets=SecretFiles(secrets),
             clock=clock,

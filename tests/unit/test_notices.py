@@ -89,7 +89,7 @@ def all_notices() -> list[Notice]:
         *undo_expiring(
             request(outcome=Outcome.DONE), estate=ESTATE, now=NOW, undo_until=NOW + timedelta(hours=3)
         ),
-        *digests([request(), upgrade(outcome=Outcome.DONE)], estate=ESTATE, now=NOW),
+        *digests([request(), upgrade(outcome=Outcome.DONE)], estate=ESTATE, now=NOW + timedelta(days=7)),
     ]
 
 
@@ -405,11 +405,18 @@ def test_the_digest_comes_once_a_week_to_those_concerned() -> None:
     assert digests([], estate=ESTATE, now=sunday) == ()
 
 
+def test_what_was_asked_for_since_monday_waits_for_the_next_digest() -> None:
+    wednesday = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    asked = [request(asked_at=wednesday - timedelta(hours=1))]
+    assert digests(asked, estate=ESTATE, now=wednesday) == ()
+    assert [n.to for n in digests(asked, estate=ESTATE, now=wednesday + timedelta(days=7))] == [ANN]
+
+
 def test_a_long_digest_is_cut_with_a_count() -> None:
     many = [
         request(id=RequestId.of(number), site=SiteId(HARBOR, Environment.STAGING)) for number in range(1, 151)
     ]
-    notice = digests(many, estate=ESTATE, now=NOW)[0]
+    notice = digests(many, estate=ESTATE, now=NOW + timedelta(days=7))[0]
     assert "and 50 more" in body(notice)
 
 
