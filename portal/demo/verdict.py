@@ -12,8 +12,10 @@ from policy.names import RequestId, SiteId
 from portal.demo.evidence import SiteState
 from portal.demo.wishes import DemoWish
 
-_OWN_TABLES = ("public.metadata", "public.timestamps", "public.cache")
-"""What an application's migration changes in Production, and what it writes while nobody uses it."""
+_BESIDE = ("public.timestamps", "public.cache")
+"""What Kinto writes beside a record: the health check's own record leaves a later time and a cached log-in."""
+_OWN_TABLES = ("public.metadata", *_BESIDE)
+"""And what its migration changes on top."""
 
 LAKESIDE = SiteId.parse("lakeside/production")
 SANDBOX = SiteId.parse("lakeside/sandbox")
@@ -57,8 +59,7 @@ def _as_before(site: SiteId, before: SiteState, after: SiteState) -> Iterator[st
     if before.schema_version != after.schema_version or before.schema_digest != after.schema_digest:
         yield f"{site} has another structure than before its upgrade was put back"
     for table, digest in before.tables.items():
-        # The cache is filled by whoever asks, also between the two looks.
-        if table != "public.cache" and after.tables.get(table) != digest:
+        if table not in _BESIDE and after.tables.get(table) != digest:
             yield f"{site} has other rows in {table} than before its upgrade was put back"
 
 
