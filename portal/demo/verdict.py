@@ -13,7 +13,7 @@ from portal.demo.evidence import SiteState
 from portal.demo.wishes import DemoWish
 
 _BESIDE = ("public.timestamps", "public.cache")
-"""What Kinto writes beside a record: the health check's own record leaves a later time and a cached log-in."""
+"""What Kinto writes beside a record: a health check's own leaves a later time and a cached log-in."""
 _OWN_TABLES = ("public.metadata", *_BESIDE)
 """And what its migration changes on top."""
 
