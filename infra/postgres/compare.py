@@ -7,7 +7,7 @@ because only equality with the original counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from infra.postgres.leak_probe import Leak
 from infra.postgres.mask_sql import column_expression
 from infra.postgres.reach import settle
-from infra.postgres.schema import Column, Schema, Table, read_schema
+from infra.postgres.schema import Column, Schema, Table, primary_key, read_schema
 from infra.postgres.selection import Selection, Selections
 from policy.masks import Family
 from policy.protection import JsonKeys, Protection, Rule, branches
@@ -87,7 +87,7 @@ def compare(
         selection = selections[table.name]
         # A migration to a newer release may have taken tables and columns away since.
         there = arrived.tables[table.name].columns if table.name in arrived.tables else {}
-        keys = _primary_key(source, table)
+        keys = primary_key(source, table.name)
         found = [
             point
             for point in (points(protection, table) if selection.rows and selection.columns else ())
@@ -151,7 +151,7 @@ def _originals(
     source: psycopg.Connection[Any],
     table: Table,
     selection: Selection,
-    keys: list[str],
+    keys: Sequence[str],
     points: list[Point],
 ) -> list[tuple[Any, ...]]:
     """Masked keys and the originals' hashes; NULL where the mask leaves the value as it is."""
@@ -171,7 +171,7 @@ def _originals(
 def _stored(
     incoming: psycopg.Connection[Any],
     table: Table,
-    keys: list[str],
+    keys: Sequence[str],
     wanted: list[tuple[Any, ...]],
     points: list[Point],
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
@@ -193,13 +193,3 @@ def _stored(
         )
     ).fetchall()
     return {tuple(row[: len(keys)]): tuple(row[len(keys) :]) for row in found}
-
-
-def _primary_key(connection: psycopg.Connection[Any], table: Table) -> list[str]:
-    rows = connection.execute(
-        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%s) "
-        "ORDER BY a.attnum",
-        [Identifier(table.name.schema, table.name.table).as_string(connection)],
-    ).fetchall()
-    return [name for (name,) in rows]

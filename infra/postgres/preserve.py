@@ -15,13 +15,13 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from infra.postgres.mask_sql import raw
+from infra.postgres.kept_sets import KeptSet, kept_sets, refers
 from infra.postgres.reach import settle
-from infra.postgres.schema import ForeignKey, Schema, Table, read_schema
+from infra.postgres.schema import Schema, Table, read_schema
 from infra.postgres.selection import TableName
 from infra.postgres.triggers import quiet_triggers
 from policy.errors import Refused, StepFailed
-from policy.protection import PreservedRows, Protection
+from policy.protection import Protection
 
 _CARRIER = Identifier("freshet_kept")
 
@@ -44,16 +44,6 @@ class Kept:
         return {"table": str(self.table), "rows": self.rows, "equal": self.equal}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Set:
-    """Rows of one table: the table, its condition, and what identifies a row."""
-
-    table: TableName
-    condition: Composable
-    match: tuple[str, ...]
-    replace: bool
-
-
 def check_preserve(protection: Protection, target: Schema, incoming: Schema) -> tuple[str, ...]:
     """Why the target's own rows cannot be carried over; `incoming` is the schema that they will meet."""
     found: list[str] = []
@@ -71,7 +61,7 @@ def check_preserve(protection: Protection, target: Schema, incoming: Schema) -> 
             f"preserve: table {TableName(*child)} has no foreign key to {TableName(*rows.table)}; "
             "give it an entry of its own"
             for child in rows.children
-            if TableName(*child) in target.tables and not _references(target, TableName(*child), rows.table)
+            if TableName(*child) in target.tables and not refers(target, TableName(*child), rows.table)
         )
     return tuple(found)
 
@@ -94,7 +84,7 @@ def preserve(
     with target.transaction():
         target.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for rows in protection.preserve:
-            sets = list(_sets(target, mine, rows))
+            sets = list(kept_sets(target, mine, rows))
             with incoming.transaction():
                 _exchange(target, incoming, mine, sets)
         _sequences(target, incoming, protection)
@@ -108,7 +98,7 @@ def compare_kept(
     mine = read_schema(target)
     kept = []
     for rows in protection.preserve:
-        for each in _sets(target, mine, rows):
+        for each in kept_sets(target, mine, rows):
             digests = _digests(target, mine.tables[each.table], each)
             there = _digests(incoming, mine.tables[each.table], each)
             equal = sum(min(count, there.get(digest, 0)) for digest, count in digests.items())
@@ -143,55 +133,11 @@ def _differences(mine: Table, theirs: Table) -> Iterator[str]:
             yield f"preserve: {mine.name}.{name} is required in the copy and unknown in the target"
 
 
-def _sets(connection: psycopg.Connection[Any], schema: Schema, rows: PreservedRows) -> Iterator[_Set]:
-    """The root rows first, then the children, which may be children of children."""
-    root = TableName(*rows.table)
-    if root not in schema.tables:
-        return
-    condition: Composable = raw(rows.where) if rows.where else SQL("true")
-    yield _Set(
-        table=root,
-        condition=condition,
-        match=rows.match or _primary_key(connection, root),
-        replace=rows.replace,
-    )
-    conditions = {root: condition}
-    for key in rows.children:
-        child = TableName(*key)
-        if child not in schema.tables:
-            continue
-        parents = [
-            _belongs(each, conditions[each.parent])
-            for each in schema.foreign_keys
-            if each.child == child and each.parent in conditions
-        ]
-        conditions[child] = SQL("({})").format(SQL(" OR ").join(parents)) if parents else SQL("false")
-        yield _Set(
-            table=child,
-            condition=conditions[child],
-            match=_primary_key(connection, child),
-            replace=rows.replace,
-        )
-
-
-def _belongs(key: ForeignKey, condition: Composable) -> Composed:
-    ours = [Identifier(f"freshet_k{n}") for n in range(len(key.columns))]
-    return SQL(
-        "EXISTS (SELECT FROM (SELECT {refers} FROM {parent} WHERE {condition}) AS freshet_p WHERE {same})"
-    ).format(
-        refers=SQL(", ").join(
-            SQL("{} AS {}").format(Identifier(name), our) for name, our in zip(key.refers, ours, strict=True)
-        ),
-        parent=Identifier(key.parent.schema, key.parent.table),
-        condition=condition,
-        same=SQL(" AND ").join(
-            SQL("{} = {}").format(our, Identifier(name)) for name, our in zip(key.columns, ours, strict=True)
-        ),
-    )
-
-
 def _exchange(
-    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], schema: Schema, sets: Sequence[_Set]
+    target: psycopg.Connection[Any],
+    incoming: psycopg.Connection[Any],
+    schema: Schema,
+    sets: Sequence[KeptSet],
 ) -> None:
     """Children go before their parents and come after them."""
     for each in reversed(sets):
@@ -207,7 +153,7 @@ def _exchange(
 
 
 def _bring(
-    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], table: Table, each: _Set
+    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], table: Table, each: KeptSet
 ) -> None:
     columns = _columns(table)
     incoming.execute(SQL("DROP TABLE IF EXISTS pg_temp.{}").format(_CARRIER))
@@ -235,7 +181,7 @@ def _bring(
         )
 
 
-def _on_conflict(table: Table, each: _Set) -> Composable:
+def _on_conflict(table: Table, each: KeptSet) -> Composable:
     """An update and not a deletion, so that rows of Production that refer to the row keep their hold."""
     if not each.match:
         return SQL("")
@@ -273,7 +219,7 @@ def _sequences(
                 )
 
 
-def _digests(connection: psycopg.Connection[Any], table: Table, each: _Set) -> dict[str, int]:
+def _digests(connection: psycopg.Connection[Any], table: Table, each: KeptSet) -> dict[str, int]:
     rows = connection.execute(
         SQL(
             "SELECT encode(sha256(convert_to(ROW({})::text, 'UTF8')), 'hex'), count(*) "
@@ -289,23 +235,3 @@ def _columns(table: Table) -> Composed:
 
 def _name(table: TableName) -> Identifier:
     return Identifier(table.schema, table.table)
-
-
-def _references(schema: Schema, child: TableName, parent: tuple[str, str]) -> bool:
-    """Whether `child` refers to `parent`, directly or through others."""
-    reached, grown = {TableName(*parent)}, True
-    while grown:
-        more = {key.child for key in schema.foreign_keys if key.parent in reached} - reached
-        reached |= more
-        grown = bool(more)
-    return child in reached
-
-
-def _primary_key(connection: psycopg.Connection[Any], table: TableName) -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%s) "
-        "ORDER BY a.attnum",
-        [_name(table).as_string(connection)],
-    ).fetchall()
-    return tuple(name for (name,) in rows)

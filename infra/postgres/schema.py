@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.sql import Identifier
 
 from infra.postgres.selection import TableName
 from policy.masks import Family
@@ -197,6 +199,17 @@ def read_schema(connection: psycopg.Connection) -> Schema:
         ),
         large_objects=counted["n"] if counted else 0,
     )
+
+
+def primary_key(connection: psycopg.Connection[Any], table: TableName) -> tuple[str, ...]:
+    """The columns of the table's primary key; none when it has none."""
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%s) "
+        "ORDER BY a.attnum",
+        [Identifier(table.schema, table.table).as_string(connection)],
+    ).fetchall()
+    return tuple(name for (name,) in rows)
 
 
 def _family(base: str, category: str) -> Family:
