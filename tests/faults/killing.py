@@ -35,6 +35,7 @@ class Trial:
 
     def __init__(self, ground: Ground, nursery: Nursery, kind: Kind) -> None:
         self.ground, self.nursery, self.kind = ground, nursery, kind
+        self.told: list[str] = []
         self.older = ground.visit(STAGING)
         self.refreshed: RequestId | None = None
         if kind is Kind.UNDO:
@@ -60,7 +61,11 @@ class Trial:
     def work(self, request: RequestId | None = None, failpoint: str = "", trace: Path | None = None) -> int:
         """Let a worker carry out the request and return how it ended."""
         env = {"FRESHET_FAILPOINT": failpoint, "FRESHET_TEST_TRACE": str(trace or "")}
-        return start_worker(self.nursery, self.ground, request or self.request, env).wait()
+        worker = start_worker(self.nursery, self.ground, request or self.request, env)
+        code = worker.wait()
+        if worker.out.exists():
+            self.told.append(str(worker.told.get("message")))
+        return code
 
     @property
     def expected(self) -> Mapping[SiteId, tuple[str, int]]:
@@ -82,7 +87,7 @@ class Trial:
     def _ledger(self, outcome: Outcome, runs: int) -> Iterator[str]:
         request = self.ground.request(self.request)
         if request.outcome is not outcome:
-            yield f"it ended {request.outcome} instead of {outcome}: {request.reason}"
+            yield f"it ended {request.outcome} instead of {outcome}: {request.reason}; workers said {self.told}"
         with self.ground.world.ledger.transaction() as connection:
             events = connection.execute(
                 "select verb from event where request = %s and outcome is not null",
