@@ -21,7 +21,7 @@ from infra.stack.cluster import Cluster
 from infra.stack.layout import Layout
 from infra.stack.ports import Ports
 from infra.stack.processes import cookie
-from infra.stack.roles import OWNER_GROUPS, READER_GROUPS, DatabaseRole, establish, extend
+from infra.stack.roles import OWNER_GROUPS, READER_GROUPS, DatabaseRole, establish, extend, sign
 from policy.errors import Unavailable
 from policy.names import SecretName
 
@@ -90,6 +90,8 @@ class ClusterService:
         self.cluster.start()
         with closing(self.connect()) as admin:
             establish(admin, self._roles, self._secrets)
+            if any(role.read_only for role in self._roles):
+                sign(admin)  # Only Production has a reader.
         for role in self._roles:
             if role.database is not None and role.extensions:
                 with closing(self.connect(role.database)) as admin:

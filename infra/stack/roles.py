@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from infra.postgres.fences import SIGN
 from infra.secrets import SecretFiles
 from policy.names import SecretName
 
@@ -83,3 +84,9 @@ def extend(admin: psycopg.Connection, extensions: Sequence[str]) -> None:
     """Create `extensions` in the database that `admin`, a superuser, is connected to."""
     for extension in extensions:
         admin.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
+
+
+def sign(admin: psycopg.Connection) -> None:
+    """Put up the sign of Production: a server that carries it is never written to by a refresh."""
+    if admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [SIGN]).fetchone() is None:
+        admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(SIGN)))
