@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from portal.cli import stack_commands
+from portal.cli.application_commands import application_app
 from portal.cli.demo_command import demo
 from portal.cli.estate_commands import estate_app
 from portal.cli.protection_commands import protection_app
@@ -29,6 +30,7 @@ app.add_typer(queue_app, name="queue")
 app.add_typer(release_app, name="release")
 app.add_typer(estate_app, name="estate")
 app.add_typer(protection_app, name="protection")
+app.add_typer(application_app, name="application")
 app.command()(report)
 app.command()(sweep)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.playbooks.hosting import ROOT
+from infra.ansible import PLAYBOOKS
 from tests.ports import free_port
 
-DOOR = ROOT / "playbooks" / "roles" / "door" / "files" / "door.py"
+DOOR = PLAYBOOKS / "roles" / "door" / "files" / "door.py"
 PASS = "pass-word-of-the-checks"
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from infra.application_trial import Trial, trial
 from infra.checks import healthy, load_checks, run_checks, take_baseline
 from infra.stack.cluster import Cluster
 from policy.names import ApplicationName
-from tests.playbooks.hosting import Hosting, hosting
 
 OLD, NEW = "6.1.5", "7.2.1"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -18,14 +18,14 @@ CHECKS = load_checks(ApplicationName("ihatemoney"))
 
 
 @pytest.fixture(scope="module")
-def budget(tmp_path_factory: pytest.TempPathFactory, live_cluster: Cluster) -> Iterator[Hosting]:
+def budget(tmp_path_factory: pytest.TempPathFactory, live_cluster: Cluster) -> Iterator[Trial]:
     folder = tmp_path_factory.mktemp("ihatemoney")
-    with hosting(folder, live_cluster, key="harbor/live", application="ihatemoney") as site:
+    with trial(folder, live_cluster, key="harbor/live", application="ihatemoney") as site:
         site.go(OLD, "preflight", "install")
         yield site
 
 
-def columns_of(site: Hosting, table: str) -> set[str]:
+def columns_of(site: Trial, table: str) -> set[str]:
     with site.connect("production") as connection:
         return {
             str(name)
@@ -35,7 +35,7 @@ def columns_of(site: Hosting, table: str) -> set[str]:
         }
 
 
-def test_upgrade_and_put_back_through_the_same_interface(budget: Hosting) -> None:
+def test_upgrade_and_put_back_through_the_same_interface(budget: Trial) -> None:
     run = "r2a1"
     assert budget.go(OLD, "install").changed == 0
     staged = budget.go(NEW, "preflight", "stage_release", run=run)

@@ -15,11 +15,12 @@ import pytest
 from psycopg import sql
 
 from infra.ansible_processes import carrying
+from infra.application_trial import Trial, trial
 from infra.checks import healthy, load_checks, run_checks, take_baseline
 from infra.stack.cluster import Cluster
 from policy.errors import Cancelled, StepFailed
 from policy.names import ApplicationName
-from tests.playbooks.hosting import Hosting, hosting
+from tests.playbooks.hosting import exchange
 from tests.playbooks.outside import watched
 
 OLD, NEW = "23.1.0", "26.5.0"
@@ -28,9 +29,11 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def kinto(tmp_path_factory: pytest.TempPathFactory, live_cluster: Cluster) -> Iterator[Hosting]:
+def kinto(tmp_path_factory: pytest.TempPathFactory, live_cluster: Cluster) -> Iterator[Trial]:
     """Kinto 23.1.0 with a Production that holds a record and a Sandbox that is empty."""
-    with hosting(tmp_path_factory.mktemp("kinto"), live_cluster, key="lakeside/live") as site:
+    with trial(
+        tmp_path_factory.mktemp("kinto"), live_cluster, key="lakeside/live", application="kinto"
+    ) as site:
         site.go(OLD, "preflight", "install", run="r1a1")
         with signed_in(site, "production") as client:
             client.put("/v1/buckets/district").raise_for_status()
@@ -40,13 +43,13 @@ def kinto(tmp_path_factory: pytest.TempPathFactory, live_cluster: Cluster) -> It
         yield site
 
 
-def signed_in(site: Hosting, environment: str) -> httpx.Client:
+def signed_in(site: Trial, environment: str) -> httpx.Client:
     return httpx.Client(
         base_url=site.url(environment), auth=("admin", site.secret("administrator")), trust_env=False
     )
 
 
-def schema_of(site: Hosting, environment: str) -> int:
+def schema_of(site: Trial, environment: str) -> int:
     with site.connect(environment) as connection:
         row = connection.execute(
             "SELECT max(value::int) FROM metadata WHERE name = 'storage_schema_version'"
@@ -55,7 +58,7 @@ def schema_of(site: Hosting, environment: str) -> int:
     return int(row[0])
 
 
-def digest_of(site: Hosting, environment: str) -> str:
+def digest_of(site: Trial, environment: str) -> str:
     """Of every row of every table, but for the cache and the times that Kinto notes when it is only read."""
     told = []
     with site.connect(environment) as connection:
@@ -83,13 +86,13 @@ def tree_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def upgrade(site: Hosting, release: str, run: str) -> None:
+def upgrade(site: Trial, release: str, run: str) -> None:
     site.go(release, "maintenance_on", "stop", run=run)
     site.snapshot()
     site.go(release, "switch", "migrate", "start", run=run)
 
 
-def put_back(site: Hosting, release: str, run: str) -> None:
+def put_back(site: Trial, release: str, run: str) -> None:
     site.go(release, "stop", "put_back", run=run)
     site.restore()
     site.go(release, "start", run=run)
@@ -98,7 +101,7 @@ def put_back(site: Hosting, release: str, run: str) -> None:
 CHECKS = load_checks(ApplicationName("kinto"))
 
 
-def test_a_second_install_changes_nothing(kinto: Hosting) -> None:
+def test_a_second_install_changes_nothing(kinto: Trial) -> None:
     before = tree_of(kinto.root)
     again = kinto.go(OLD, "preflight", "install", run="r2a1")
     assert again.changed == 0
@@ -107,7 +110,7 @@ def test_a_second_install_changes_nothing(kinto: Hosting) -> None:
     assert again.fact("schema_version") == "23"
 
 
-def test_check_mode_tells_what_would_change_and_changes_nothing(kinto: Hosting) -> None:
+def test_check_mode_tells_what_would_change_and_changes_nothing(kinto: Trial) -> None:
     before, rows = tree_of(kinto.root), digest_of(kinto, "production")
     stages = ("preflight", "stage_release", "maintenance_on", "stop", "switch", "maintenance_off")
     told = kinto.go(NEW, *stages, run="r3a1", check=True)
@@ -117,7 +120,7 @@ def test_check_mode_tells_what_would_change_and_changes_nothing(kinto: Hosting) 
     assert httpx.get(kinto.url("production") + HELLO, trust_env=False).status_code == 200
 
 
-def test_upgrade_stage_by_stage_and_back(kinto: Hosting) -> None:
+def test_upgrade_stage_by_stage_and_back(kinto: Trial) -> None:
     run = "r4a1"
     rows = {environment: digest_of(kinto, environment) for environment in kinto.databases}
     staged = kinto.go(NEW, "preflight", "stage_release", run=run)
@@ -170,19 +173,19 @@ def test_upgrade_stage_by_stage_and_back(kinto: Hosting) -> None:
     assert schema_of(kinto, "production") == 23
 
 
-def release_of(site: Hosting, release: str) -> dict[str, object]:
+def release_of(site: Trial, release: str) -> dict[str, object]:
     told = site.variables(release)["release"]
     assert isinstance(told, dict)
     return told
 
 
-def staged_name(site: Hosting, release: str) -> str:
+def staged_name(site: Trial, release: str) -> str:
     told = release_of(site, release)
     return f"{told['version']}-{str(told['sha256'])[:8]}"
 
 
 @pytest.mark.slow
-def test_a_release_whose_migration_dies(kinto: Hosting) -> None:
+def test_a_release_whose_migration_dies(kinto: Trial) -> None:
     run = "r6a1"
     kinto.go("24.1.1-release-day", "preflight", "stage_release", run=run)
     with pytest.raises(StepFailed, match="pkg_resources"):
@@ -202,7 +205,7 @@ def test_a_release_whose_migration_dies(kinto: Hosting) -> None:
     ],
 )
 def test_a_release_that_looks_healthy_and_refuses_its_users(
-    kinto: Hosting, release: str, schema: str, culprit: str
+    kinto: Trial, release: str, schema: str, culprit: str
 ) -> None:
     run = "r7a1"
     kinto.go(release, "preflight", "stage_release", run=run)
@@ -222,7 +225,7 @@ def test_a_release_that_looks_healthy_and_refuses_its_users(
     assert digest_of(kinto, "production") == rows
 
 
-def test_a_migration_that_hangs_is_cut_off_and_leaves_neither_process_nor_session(kinto: Hosting) -> None:
+def test_a_migration_that_hangs_is_cut_off_and_leaves_neither_process_nor_session(kinto: Trial) -> None:
     run = "r12a1"
     kinto.go(NEW, "stage_release", run=run)
     with kinto.connect("production") as blocker:
@@ -241,7 +244,7 @@ def test_a_migration_that_hangs_is_cut_off_and_leaves_neither_process_nor_sessio
     assert schema_of(kinto, "sandbox") == 23
 
 
-def sessions_of(site: Hosting, run: str) -> int:
+def sessions_of(site: Trial, run: str) -> int:
     """Database sessions of this run's migrations that wait for somebody."""
     with site.administer() as connection:
         row = connection.execute(
@@ -252,21 +255,21 @@ def sessions_of(site: Hosting, run: str) -> int:
     return int(row[0])
 
 
-def test_one_site_can_be_held_while_the_other_serves(kinto: Hosting) -> None:
+def test_one_site_can_be_held_while_the_other_serves(kinto: Trial) -> None:
     lease = {"maintenance": {"lease_until": "2099-01-01T00:00:00Z"}}
     with (
         watched(kinto.ports["production"], HELLO) as production,
         watched(kinto.ports["sandbox"], HELLO) as sandbox,
     ):
         kinto.go(OLD, "hold", run="r8a1", more={"only_sites": ["sandbox"], **lease})
-        kinto.exchange("sandbox")
+        exchange(kinto, "sandbox")
         kinto.go(OLD, "maintenance_off", run="r8a1", more={"only_sites": ["sandbox"]})
     assert production.downtime_s() == 0.0
     assert sandbox.downtime_s() == 0.0, "a held request waits and is answered, by the other database"
     assert httpx.get(kinto.url("sandbox") + "/v1/__heartbeat__", trust_env=False).status_code == 200
 
 
-def test_clean_up_keeps_what_is_needed(kinto: Hosting) -> None:
+def test_clean_up_keeps_what_is_needed(kinto: Trial) -> None:
     active = kinto.root.joinpath("current").readlink().name
     for number in range(3):
         (kinto.root / "releases" / f"1.{number}.0-00000000").mkdir()
@@ -277,7 +280,7 @@ def test_clean_up_keeps_what_is_needed(kinto: Hosting) -> None:
     assert kinto.go(NEW, "clean_up", run="r9a1").changed == 0
 
 
-def test_preflight_tells_every_finding(kinto: Hosting) -> None:
+def test_preflight_tells_every_finding(kinto: Trial) -> None:
     wrong = {"release": {**release_of(kinto, NEW), "sha256": "0" * 64}}
     with pytest.raises(StepFailed, match="does not have the published sha256"):
         kinto.go(NEW, "preflight", run="r10a1", more=wrong)
@@ -285,7 +288,7 @@ def test_preflight_tells_every_finding(kinto: Hosting) -> None:
         kinto.go(NEW, "preflight", run="r10a1", more={"uv": "nonsense"})
 
 
-def test_an_artefact_that_is_not_what_was_published_is_not_installed(kinto: Hosting, tmp_path: Path) -> None:
+def test_an_artefact_that_is_not_what_was_published_is_not_installed(kinto: Trial, tmp_path: Path) -> None:
     text = Path(str(release_of(kinto, NEW)["lock"])).read_text()
     first = text.index("sha256:") + len("sha256:")
     lock = tmp_path / "lock.txt"
@@ -300,7 +303,7 @@ def test_an_artefact_that_is_not_what_was_published_is_not_installed(kinto: Host
     assert not (left / ".complete").exists()
 
 
-def test_no_secret_is_written_anywhere_else(kinto: Hosting) -> None:
+def test_no_secret_is_written_anywhere_else(kinto: Trial) -> None:
     """After all of the above; only the secrets' own files and the host's password file hold one."""
     words = [kinto.secret(name) for name in ("administrator", "owner-production", "owner-sandbox")]
     allowed = {kinto.folder / "secrets", kinto.root / "secrets"}
@@ -318,7 +321,7 @@ def test_no_secret_is_written_anywhere_else(kinto: Hosting) -> None:
         assert file.stat().st_mode & 0o077 == 0
 
 
-def test_what_the_programs_show_holds_no_secret(kinto: Hosting) -> None:
+def test_what_the_programs_show_holds_no_secret(kinto: Trial) -> None:
     words = [kinto.secret("owner-production").encode(), kinto.secret("administrator").encode()]
     looked_at = 0
     for folder in Path("/proc").glob("[0-9]*"):
