@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from tasks.campaigns import advance_campaigns
 from tasks.loop import loop
 from tasks.plan import plan
 from tasks.remind import remind
@@ -13,4 +14,4 @@ from tasks.start_due import start_due
 @flow(name="dispatch", flow_run_name="dispatch", persist_result=False)
 def dispatch() -> None:
     """Give every waiting request its date, remind people of it, and make its Prefect run, until stopped."""
-    loop("dispatch", plan, remind, start_due)
+    loop("dispatch", plan, advance_campaigns, remind, start_due)

@@ -187,6 +187,14 @@ class Campaign:
                 return self._with(replace(member, progress=_BY_OUTCOME[outcome]))
         return self
 
+    def retried(self, request: RequestId) -> Campaign:
+        """`request`, which was put back or missed its date, was given a new chance: it is under way again."""
+        for member in self.members:
+            if member.request == request and member.progress in {Progress.PUT_BACK, Progress.MISSED}:
+                again = replace(member, progress=Progress.UNDER_WAY, ended_at=None, reason="", forgiven=False)
+                return self._with(again)
+        return self
+
     def exclude(self, customer: CustomerName, reason: str) -> Campaign:
         """Leave `customer` out.
 

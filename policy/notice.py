@@ -44,6 +44,7 @@ class NoticeKind(StrEnum):
     EXPIRED = "expired"
     UNDO_EXPIRING = "undo_expiring"
     DIGEST = "digest"
+    CAMPAIGN = "campaign"
 
 
 class Channel(StrEnum):

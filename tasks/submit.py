@@ -39,13 +39,14 @@ class Submitted:
     superseded: RequestId | None = None
 
 
-def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
+def submit(world: World, wish: Wish, principal: Principal, *, campaign: str | None = None) -> Submitted:
     """Write the request that `wish` asks for.
 
     Args:
         world: the ledger and the estate.
         wish: well-formed, unjudged.
         principal: on whose authority; never taken from the wish alone.
+        campaign: the group's upgrade that it is part of.
 
     Raises:
         Refused: the wish breaks a rule; every finding names its field. Nothing was written.
@@ -62,11 +63,18 @@ def submit(world: World, wish: Wish, principal: Principal) -> Submitted:
         known = _known(connection, wish.message_digest)
         if known is not None:
             return Submitted(request=requests.get(connection, known), repeated=True)
-        return _write(world, connection, estate, wish, principal, now)
+        return _write(world, connection, estate, wish, principal, now, campaign=campaign)
 
 
 def _write(
-    world: World, connection: Connection, estate: Estate, wish: Wish, principal: Principal, now: datetime
+    world: World,
+    connection: Connection,
+    estate: Estate,
+    wish: Wish,
+    principal: Principal,
+    now: datetime,
+    *,
+    campaign: str | None,
 ) -> Submitted:
     findings = list(check_submission(estate, principal, wish, installed.versions(connection), now))
     try:
@@ -104,6 +112,7 @@ def _write(
         not_before=asked.not_before,
         start_by=asked.start_by,
         note=note,
+        campaign=campaign,
     )
     if older is not None:
         requests.update(connection, older.id, {"superseded_by": number.number})

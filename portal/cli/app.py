@@ -8,6 +8,7 @@ from portal.cli import stack_commands
 from portal.cli.application_commands import application_app
 from portal.cli.demo_command import demo
 from portal.cli.estate_commands import estate_app
+from portal.cli.group_commands import group_app
 from portal.cli.protection_commands import protection_app
 from portal.cli.queue_commands import queue_app
 from portal.cli.release_commands import release_app
@@ -28,6 +29,7 @@ stack_commands.register(app)
 app.add_typer(request_app, name="request")
 app.add_typer(queue_app, name="queue")
 app.add_typer(release_app, name="release")
+app.add_typer(group_app, name="group")
 app.add_typer(estate_app, name="estate")
 app.add_typer(protection_app, name="protection")
 app.add_typer(application_app, name="application")

@@ -127,7 +127,9 @@ RELEASES = {
 CUSTOMERS = {
     "lakeside": ("Lakeside Schools", "America/Chicago", "windows: [sunday-early]", True),
     "harbor": ("Harbor College", "America/New_York", "group: coastal", True),
+    "bay": ("Bay College", "America/New_York", "group: coastal", False),
     "cove": ("Cove College", "America/New_York", "group: coastal", False),
+    "dune": ("Dune College", "America/New_York", "group: coastal", False),
     "ridge": ("Ridge Academy", "Europe/Berlin", "group: allies", True),
     "mesa": ("Mesa Schools", "America/Denver", "windows: [sunday-early]\n    auto_updated: true", True),
 }
@@ -174,7 +176,6 @@ class RequestWorld:
     world: World
     clock: SetClock
     folder: Path
-    conninfo: str
 
     def principal(self, email: EmailAddress) -> Principal:
         """Who `email` is in the estate."""
@@ -299,15 +300,16 @@ def request_world(
     with fresh_ledger(trial) as ledger:
         with ledger.transaction() as connection:
             row = connection.execute("select current_database() as name").fetchone()
-        world = World(
-            settings=Settings(state_dir=folder, estate=file, secrets_dir=secrets, engineer=ENGINEER, **more),
-            ledger=ledger,
-            secrets=SecretFiles(secrets),
-            clock=clock,
+        settings = Settings(
+            state_dir=folder,
+            estate=file,
+            secrets_dir=secrets,
+            engineer=ENGINEER,
+            ledger=trial.dsn(str(row["name"] if row else "")),
+            **more,
         )
-        yield RequestWorld(
-            world=world, clock=clock, folder=folder, conninfo=trial.dsn(str(row["name"] if row else ""))
-        )
+        world = World(settings=settings, ledger=ledger, secrets=SecretFiles(secrets), clock=clock)
+        yield RequestWorld(world=world, clock=clock, folder=folder)
 
 
 def _reader(cluster: Cluster) -> None:

@@ -99,7 +99,7 @@ def terminal(
         monkeypatch.setenv("FRESHET_STATE_DIR", str(tmp_path))
         monkeypatch.setenv("FRESHET_ESTATE", str(world.world.settings.estate))
         monkeypatch.setenv("FRESHET_SECRETS_DIR", str(world.world.settings.secrets_dir))
-        monkeypatch.setenv("FRESHET_LEDGER", world.conninfo)
+        monkeypatch.setenv("FRESHET_LEDGER", world.world.settings.ledger)
         monkeypatch.setenv("FRESHET_ENGINEER", ENGINEER)
         settings.cache_clear()
         yield Terminal(world)

@@ -11,9 +11,11 @@ import pytest
 from jinja2 import meta
 
 from infra.notice_text import TEMPLATES, _environment, notice_text, one_line
+from policy.campaign import Campaign, Member, Progress
+from policy.campaign_notice import campaign_notices
 from policy.errors import Refused
 from policy.lifecycle import Event
-from policy.names import CustomerName, EmailAddress, Environment, RequestId, SiteId
+from policy.names import CustomerName, EmailAddress, Environment, GroupName, RequestId, SiteId, Version
 from policy.notice import Channel, Notice, NoticeKind, Value
 from policy.notices import _KINDS, NOT_TOLD, Change, notices_for, recipients
 from policy.reminders import digests, reminders_due, undo_expiring
@@ -90,7 +92,24 @@ def all_notices() -> list[Notice]:
             request(outcome=Outcome.DONE), estate=ESTATE, now=NOW, undo_until=NOW + timedelta(hours=3)
         ),
         *digests([request(), upgrade(outcome=Outcome.DONE)], estate=ESTATE, now=NOW + timedelta(days=7)),
+        *campaign_notices(campaign(), estate=ESTATE, now=NOW, to=(ON_CALL, ENGINEER), webhook=True),
     ]
+
+
+def campaign() -> Campaign:
+    """A group's upgrade whose canary failed."""
+    members = [
+        Member(customer=HARBOR, ring=0, progress=Progress.PUT_BACK, request=RequestId("R43"), ended_at=NOW),
+        Member(customer=CustomerName("cove"), ring=1),
+    ]
+    return Campaign(
+        name="coast-26.5.0",
+        group=GroupName("coast"),
+        version=Version("26.5.0"),
+        members=tuple(members),
+        soak=timedelta(hours=24),
+        parallel=2,
+    )
 
 
 def request_start() -> datetime:

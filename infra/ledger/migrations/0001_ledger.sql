@@ -252,6 +252,38 @@ create table eta (
 create unique index one_open_promise_per_request on eta (request) where ended_at is null;
 comment on table eta is 'what was promised when a date was first told, and by how much that was missed';
 
+create table campaign (
+    name text primary key,
+    group_name text not null,
+    environment text not null,
+    version text not null,
+    soak_s double precision not null check (soak_s >= 0),
+    parallel integer not null check (parallel > 0),
+    failures integer not null check (failures > 0),
+    share double precision not null check (share > 0 and share <= 1),
+    from_ended integer not null check (from_ended > 0),
+    canary_failures integer not null check (canary_failures > 0),
+    paused text not null default '',
+    begun_by text not null,
+    begun_at timestamptz not null,
+    done_at timestamptz,
+    stage_told text not null default ''
+);
+create unique index one_open_campaign_per_group on campaign (group_name, environment) where done_at is null;
+
+create table campaign_member (
+    campaign text not null references campaign,
+    customer text not null,
+    ring integer not null check (ring >= 0),
+    progress text not null check (progress in (
+        'waiting', 'under way', 'done', 'put back', 'stuck', 'missed', 'excluded')),
+    request integer references request,
+    ended_at timestamptz,
+    reason text not null default '',
+    forgiven boolean not null default false,
+    primary key (campaign, customer)
+);
+
 create table display (
     request integer not null references request,
     key text primary key,
