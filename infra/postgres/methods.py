@@ -43,7 +43,8 @@ class Throttle:
     split_bytes: int = 4 << 30
 
     def __post_init__(self) -> None:
-        if not 0 < self.busy_share <= 1 or self.busy_sessions < 1 or (self.bytes_per_s or 1) < 1:
+        too_slow = self.bytes_per_s is not None and self.bytes_per_s < 1
+        if not 0 < self.busy_share <= 1 or self.busy_sessions < 1 or too_slow:
             raise Refused("throttle: busy_share lies above 0 and up to 1, the other figures above 0")
 
 

@@ -1,0 +1,156 @@
+"""The pool: the longest path first, the first failure ends all, and nobody is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.postgres.methods import Throttle
+from infra.postgres.pool import Piece, Pool
+from infra.postgres.progress import Meter, unwatched
+from infra.postgres.throttle import Governor
+from policy.errors import Refused
+
+Done = list[tuple[str, int]]
+
+
+def meter(weight: int = 100) -> Meter:
+    return Meter(bytes_total=weight, weight=weight)
+
+
+def pool(threads: int, *, let_go: Callable[[Done], None] = lambda _: None) -> tuple[Pool[Done], Done]:
+    done: Done = []
+    return Pool(threads=threads, hands=lambda: done, let_go=let_go, stop=threading.Event()), done
+
+
+def piece(name: str, path: int, *after: Piece[Done]) -> Piece[Done]:
+    def act(done: Done) -> Iterable[Piece[Done]]:
+        done.append((name, path))
+        return after
+
+    return Piece(path=path, act=act)
+
+
+@given(st.lists(st.integers(0, 50), max_size=20))
+def test_the_longest_path_goes_first(paths: list[int]) -> None:
+    made, done = pool(1)
+    made.run([piece("p", path) for path in paths], meter=meter(), watch=unwatched)
+    assert [path for _, path in done] == sorted(paths, reverse=True)
+
+
+def test_what_follows_takes_its_place_among_the_rest() -> None:
+    made, done = pool(1)
+    first = piece("table", 9, piece("index", 4))
+    made.run([first, piece("small", 3), piece("middle", 5)], meter=meter(), watch=unwatched)
+    assert [name for name, _ in done] == ["table", "middle", "index", "small"]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_first_failure_ends_all_and_is_raised(threads: int) -> None:
+    closed: list[Done] = []
+    made, done = pool(threads, let_go=closed.append)
+
+    def fail(_: Done) -> Iterable[Piece[Done]]:
+        raise Refused("no")
+
+    pieces = [Piece(path=100, act=fail), *(piece("later", path) for path in range(50))]
+    with pytest.raises(Refused, match="no"):
+        made.run(pieces, meter=meter(), watch=unwatched)
+    assert len(done) < 50
+    assert len(closed) >= 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("copy-")]
+
+
+def test_hands_that_cannot_be_made_are_a_failure() -> None:
+    def broken() -> Done:
+        raise Refused("no session")
+
+    made: Pool[Done] = Pool(threads=2, hands=broken, let_go=lambda _: None, stop=threading.Event())
+    with pytest.raises(Refused, match="no session"):
+        made.run([piece("p", 1)], meter=meter(), watch=unwatched)
+
+
+def test_the_watcher_is_called_by_the_caller_and_may_end_it() -> None:
+    callers: list[int] = []
+    made, _ = pool(2)
+    ended = threading.Event()
+
+    def slow(_: Done) -> Iterable[Piece[Done]]:
+        ended.wait(5)
+        return ()
+
+    def look(_: object) -> None:
+        callers.append(threading.get_ident())
+        ended.set()
+        raise Refused("enough")
+
+    with pytest.raises(Refused, match="enough"):
+        made.run([Piece(path=1, act=slow)], meter=meter(), watch=look)
+    assert set(callers) == {threading.get_ident()}
+
+
+def test_nothing_to_do_is_done() -> None:
+    made, done = pool(3)
+    made.run([], meter=meter(), watch=unwatched)
+    assert done == []
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["passed", "arrived", "finished"]), st.integers(0, 1000)), max_size=30)
+)
+def test_progress_never_falls_and_never_claims_to_be_done(steps: list[tuple[str, int]]) -> None:
+    counted = meter(1000)
+    shares = [counted.look().share]
+    for kind, amount in steps:
+        if kind == "passed":
+            counted.passed(amount)
+        elif kind == "arrived":
+            counted.arrived(rows=1, carried=amount, weight=amount)
+        else:
+            counted.finished(amount)
+        shares.append(counted.look().share)
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+
+
+def test_a_rate_is_kept_over_all_streams() -> None:
+    governor = Governor(Throttle(bytes_per_s=1_000_000))
+    began = time.monotonic()
+
+    def carry() -> None:
+        for _ in range(3):
+            governor.pace(50_000)
+
+    streams = [threading.Thread(target=carry) for _ in range(2)]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        stream.join()
+    assert time.monotonic() - began >= 0.25
+
+
+def test_a_busy_source_gets_its_share() -> None:
+    governor = Governor(Throttle(busy_share=0.25))
+    governor.busy = True
+    governor.pace(1)
+    time.sleep(0.05)
+    began = time.monotonic()
+    governor.pace(1)
+    assert time.monotonic() - began >= 0.14
+    governor.busy = False
+    began = time.monotonic()
+    governor.pace(1)
+    assert time.monotonic() - began < 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"busy_share": 0.0}, {"busy_share": 1.5}, {"busy_sessions": 0}, {"bytes_per_s": 0}]
+)
+def test_senseless_limits_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(Refused, match="throttle"):
+        Throttle(**wrong)  # type: ignore[arg-type]
