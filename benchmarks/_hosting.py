@@ -1,8 +1,7 @@
 """A hosting company under a virtual clock: the real decisions of `policy`, and a world that only keeps books.
 
 Invariant: what this model decides, it decides through `policy` alone (lifecycle, planner, durations); what it
-checks, it checks by itself: at every begin it counts who holds what, and looks at the wall clock of the
-window's zone. Nothing here sleeps or reads a clock.
+did is checked by a witness that does not ask the planner. Nothing here sleeps or reads a clock.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from benchmarks._witness import Witness
 from policy.durations import Observation, Phase, estimate
 from policy.errors import Refused
-from policy.estate import Estate, Weekday
+from policy.estate import Estate
 from policy.lifecycle import BORN, PENDING_INPUT, SCHEDULED, TO_BE_SCHEDULED, Actor, Event, State, advance
 from policy.names import RequestId, RunId, SiteId, Version
 from policy.openings import instant
@@ -28,7 +28,10 @@ from policy.waiting import Calendars, Hold, Queue, Running, Waiting, capacities_
 
 Truth = Callable[[SiteId, Kind, Phase], timedelta]
 """How long a piece of work really takes, drawn anew each time."""
-_DAYS = tuple(Weekday)
+SOON = timedelta(minutes=30)
+_GIVES_UP_ITS_DATE = frozenset(
+    {Event.DEFER, Event.ASK, Event.UNSCHEDULE, Event.CANCEL, Event.SUPERSEDE, Event.EXPIRE}
+)
 
 
 @dataclass(kw_only=True)
@@ -62,7 +65,15 @@ class Hosting:
     """Requests go in, time goes on, and every rule that is broken is counted."""
 
     def __init__(
-        self, estate: Estate, now: datetime, truth: Truth, failures: random.Random, *, failing: float = 0.03
+        self,
+        estate: Estate,
+        now: datetime,
+        truth: Truth,
+        failures: random.Random,
+        *,
+        failing: float = 0.03,
+        size: Callable[[SiteId], int] = lambda _: 0,
+        away: tuple[tuple[datetime, datetime], ...] = (),
     ) -> None:
         """Begin with nothing asked for.
 
@@ -72,22 +83,24 @@ class Hosting:
             truth: how long work really takes.
             failures: decides which runs fail.
             failing: the share of runs that do.
+            size: bytes of a site's databases, which is known before.
+            away: when nothing is decided; a window in such a time is not counted as missed.
         """
         self.estate = estate
         self.now = now
         self.books: dict[RequestId, Book] = {}
         self.works: dict[RunId, Work] = {}
         self.pauses: tuple[Pause, ...] = ()
-        self.broken: Counter[str] = Counter()
+        self.witness = Witness(estate, away)
         self.mails: Counter[str] = Counter()
         self.waited: list[timedelta] = []
         self.eta_errors: list[timedelta] = []
         self.eta_held = 0
+        self._size = size
         self._truth, self._failures, self._failing = truth, failures, failing
         self._calendars = Calendars(estate, now)
         self._capacities = capacities_of(estate)
         self._history: dict[SiteId, list[Observation]] = {}
-        self._taken: Counter[str] = Counter()
         self._planner = Planner(Queue(now=now, waiting=(), capacities=self._capacities))
         self._numbers = 0
         self._open: dict[RequestId, Book] = {}
@@ -118,7 +131,7 @@ class Hosting:
                 raise Refused(f"site: {book.waiting.id} asks for the same already")
         self._numbers += 1
         request = RequestId.of(self._numbers)
-        took = estimate(kind, site, 0, self._history.get(site, []))
+        took = estimate(kind, site, self._size(site), self._history.get(site, []))
         waiting = Waiting(
             id=request,
             kind=kind,
@@ -168,8 +181,8 @@ class Hosting:
         for waiting in queue.waiting:
             book = self.books[waiting.id]
             start = self._planner.start(waiting.id)
-            dated = start is not None and book.waiting.confirmed == instant(start)
-            if book.state not in {TO_BE_SCHEDULED, SCHEDULED} or (dated and instant(start or 0) > now):
+            dated = start is not None and book.waiting.confirmed == instant(start) > now
+            if book.state not in {TO_BE_SCHEDULED, SCHEDULED} or (dated and book.state == SCHEDULED):
                 continue
             answer = self._planner.answer(waiting.id)
             if isinstance(answer, Placement):
@@ -210,7 +223,8 @@ class Hosting:
     def twice(self) -> int:
         """Requests that were completed more than once, or had two runs at a time."""
         return (
-            sum(book.completed > 1 for book in self.books.values()) + self.broken["two runs of one request"]
+            sum(book.completed > 1 for book in self.books.values())
+            + self.witness.broken["two runs of one request"]
         )
 
     def _queue(self) -> Queue:
@@ -229,23 +243,28 @@ class Hosting:
         return any(work.request == book.waiting.id for work in self.works.values())
 
     def _announce(self, book: Book, place: Placement) -> None:
+        book.started_by = place.start_by
         if book.state == TO_BE_SCHEDULED:
             self._event(book, Event.SCHEDULE, Actor.FRESHET)
             self._mail("scheduled")
-        elif not place.kept:
+        elif place.kept or place.start - max(book.waiting.confirmed or self.now, self.now) < SOON:
+            return  # Nobody is written to for minutes.
+        else:
             self._event(book, Event.MOVE, Actor.FRESHET)
             self._mail("moved")
-        book.started_by = place.start_by
+            self.witness.look_back(book.waiting, self.now, place.start)
         if book.first_eta is None:
             book.first_eta = (place.eta_low, place.eta_high)
-        if book.waiting.confirmed != place.start:
-            book.waiting = replace(book.waiting, confirmed=place.start)
+            self.witness.look_ahead(book.waiting, self.now, place.start)
+        self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
+        book.waiting = replace(book.waiting, confirmed=place.start)
 
     def _begin(self, book: Book, place: Placement) -> None:
         self._event(book, Event.PULL, Actor.FRESHET)
         self._event(book, Event.BEGIN, Actor.FRESHET)
         waiting = book.waiting
-        self._check(book, place)
+        paused = applying(self.pauses, waiting.scopes, self.now) is not None
+        self.witness.look_at(waiting, self.now, place.start_by, paused=paused)
         book.attempts += 1
         book.begun.append(self.now)
         self.waited.append(self.now - max(waiting.asked_at, waiting.not_before or waiting.asked_at))
@@ -259,7 +278,7 @@ class Hosting:
             run=run, uses=waiting.uses, until=self.now + waiting.expected, put_back=waiting.put_back
         )
         self.works[run] = Work(running=running, request=waiting.id, began=self.now, ends=ends, fails=fails)
-        self._taken.update({use.resource: use.amount for use in waiting.uses})
+        self.witness.begun(waiting, self.now, max(ends, running.until))
         self._observe(waiting, Phase.WORK, took)
         self._mail("started")
         if waiting.kind is Kind.UPGRADE:
@@ -268,7 +287,7 @@ class Hosting:
     def _end(self, run: RunId, work: Work) -> None:
         del self.works[run]
         book = self.books[work.request]
-        self._taken.subtract({use.resource: use.amount for use in work.running.uses})
+        self.witness.ended(book.waiting, work.began, work.ends, self.now)
         if work.fails:
             self._event(book, Event.PUT_BACK, Actor.FRESHET)
             self._mail("put back")
@@ -290,7 +309,12 @@ class Hosting:
 
     def _observe(self, waiting: Waiting, phase: Phase, took: timedelta) -> None:
         seen = Observation(
-            site=waiting.site, kind=waiting.kind, phase=phase, took=took, size=None, at=self.now
+            site=waiting.site,
+            kind=waiting.kind,
+            phase=phase,
+            took=took,
+            size=self._size(waiting.site),
+            at=self.now,
         )
         self._history[waiting.site] = [*self._history.get(waiting.site, []), seen][-40:]
 
@@ -302,6 +326,8 @@ class Hosting:
             book.waiting = replace(book.waiting, hold=hold)
         if event in {Event.DEFER, Event.ASK, Event.UNSCHEDULE}:
             book.waiting = replace(book.waiting, confirmed=None)
+        if event in _GIVES_UP_ITS_DATE and not live:
+            self.witness.drop(book.waiting)
         if book.state.ended:
             self._open.pop(book.waiting.id, None)
             if book.state.outcome in {Outcome.CANCELLED, Outcome.SUPERSEDED, Outcome.EXPIRED}:
@@ -309,35 +335,3 @@ class Hosting:
 
     def _mail(self, notice: str) -> None:
         self.mails[notice] += 1
-
-    # The world's own look at what is begun.
-
-    def _check(self, book: Book, place: Placement) -> None:
-        waiting = book.waiting
-        if self._is_live(book):
-            self.broken["two runs of one request"] += 1
-        for use in waiting.uses:
-            if self._taken[use.resource] + use.amount > self._capacities.get(use.resource, 1):
-                self.broken[f"too many on one {use.resource.partition(':')[0]}"] += 1
-        if applying(self.pauses, waiting.scopes, self.now):
-            self.broken["begun under a pause"] += 1
-        if place.start_by is not None and self.now > place.start_by:
-            self.broken["begun after its start-by"] += 1
-        if waiting.not_before is not None and self.now < waiting.not_before:
-            self.broken["begun too early"] += 1
-        if waiting.kind is Kind.UPGRADE and not self._inside_window(waiting):
-            self.broken["outside its window"] += 1
-
-    def _inside_window(self, waiting: Waiting) -> bool:
-        """Whether the wall clock shows a time inside a declared window, with room for work and put-back."""
-        done = self.now + waiting.expected + waiting.put_back
-        for window in self.estate.windows(waiting.site.customer):
-            begins, ends = (
-                at.astimezone(window.zone).replace(tzinfo=None, fold=0) for at in (self.now, done)
-            )
-            for back in (0, 1):
-                day = begins.date() - timedelta(days=back)
-                opens = datetime.combine(day, window.start)
-                if _DAYS[day.weekday()] in window.days and opens <= begins and ends <= opens + window.length:
-                    return True
-        return False

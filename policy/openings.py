@@ -25,6 +25,11 @@ def minute(at: datetime) -> int:
     return -((_EPOCH - at) // _MINUTE)
 
 
+def minute_of(at: datetime) -> int:
+    """The whole minute that `at` lies in."""
+    return (at - _EPOCH) // _MINUTE
+
+
 def minutes(length: timedelta) -> int:
     """A length in whole minutes, rounded up, at least one."""
     return max(1, -(-length // _MINUTE))

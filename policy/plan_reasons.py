@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from policy.board import Board
-from policy.openings import Range, instant, minute
+from policy.openings import Range, instant, minute, minute_of
 from policy.plan import Placement, Reason, Unplaceable, Why
 from policy.plan_entry import Entry
 from policy.waiting import Hold, Queue
@@ -54,7 +54,7 @@ def answer(board: Board, queue: Queue, entry: Entry) -> Placement | Unplaceable:
         eta_low=start + waiting.likely,
         eta_high=end + delay,
         reason=reason,
-        kept=waiting.confirmed is not None and entry.start == entry.confirmed,
+        kept=_is_kept(entry, minute_of(queue.now)),
     )
 
 
@@ -79,10 +79,10 @@ def _why_then(
     board: Board, at: datetime, entry: Entry, within: Range, earlier: Range | None
 ) -> tuple[Reason, timedelta]:
     """The reason, and by how much it may yet delay the end."""
-    now, start = minute(at), entry.start or 0
+    now, start = minute_of(at), entry.start or 0
     earliest = max(entry.earliest, now)
-    if entry.kept and start == entry.confirmed:
-        return Reason(why=Why.CONFIRMED, at=instant(start)), timedelta(0)
+    if _is_kept(entry, now):
+        return Reason(why=Why.CONFIRMED, at=instant(entry.confirmed)), timedelta(0)
     if start > max(within.first, earliest):
         return _busy(board, entry, start)
     if start == earliest:
@@ -90,6 +90,11 @@ def _why_then(
     if earlier is not None:
         return _full(board, entry, earlier), timedelta(0)
     return _opens(board, entry, start, earliest), timedelta(0)
+
+
+def _is_kept(entry: Entry, now: int) -> bool:
+    """Whether it begins at the announced date, or at once when that has come."""
+    return entry.kept and entry.start == max(entry.confirmed, now)
 
 
 def _at_the_earliest(entry: Entry, start: int, now: int) -> Reason:

@@ -3,8 +3,9 @@
 Invariant: nobody is placed where a limit, a window, a freeze or a deadline would be broken, and nobody could
 start sooner without delaying somebody whose turn comes before. Turns: what runs already; then the dates that
 were announced and still hold, by date; then everybody else in the order in which they asked. An announced
-date that no longer holds (it passed, or its window, its freeze or a running work changed) gives up its place
-and stands where its request stood when it was asked.
+date holds as long as the work can begin, beside what runs already, within the same window (or the same hours
+asked for) and not before the date. One that no longer holds (an outage, a longer run, another window or
+freeze) gives up its place, and its request stands where it stood when it was asked for.
 
 Equal queues give equal plans. `Planner.update` gives the same plan as planning anew, but looks again only at
 those whom a change can reach: whoever was kept waiting by what became free, and whoever stands behind what
@@ -17,7 +18,7 @@ from datetime import timedelta
 
 from policy.board import FAR, Board
 from policy.names import RequestId
-from policy.openings import Range, minute, minutes
+from policy.openings import Range, minute, minute_of, minutes
 from policy.pause import Pause, applying
 from policy.plan import Placement, Plan, Unplaceable
 from policy.plan_entry import Entry
@@ -99,8 +100,7 @@ class Planner:
         )
 
     def _begin(self, queue: Queue) -> None:
-        self._queue = queue
-        self._now = minute(queue.now)
+        self._take_time(queue)
         self._board = Board(queue)
         for waiting in queue.waiting:
             entry = self._board.entries[waiting.id] = Entry(waiting)
@@ -108,11 +108,16 @@ class Planner:
         for _, entry in sorted(self._board.by_turn.items()):
             self._place(entry, 0, FAR)
 
+    def _take_time(self, queue: Queue) -> None:
+        """Whatever is placed at the minute that has begun is due at once, and must fit a minute later too."""
+        self._queue = queue
+        self._now = minute_of(queue.now)
+        self._latest_now = minute(queue.now)
+
     def _follow(self, queue: Queue, fresh: list[Waiting]) -> bool:
         """Take `queue` over; False when that reaches so many that planning anew is faster."""
         board = self._board
-        self._queue = queue
-        self._now = minute(queue.now)
+        self._take_time(queue)
         for request in board.entries.keys() - {waiting.id for waiting in queue.waiting}:
             board.forget(board.entries.pop(request))
         touched = board.follow(queue)
@@ -167,21 +172,15 @@ class Planner:
         self._board.add(entry)
 
     def _keeps_its_date(self, entry: Entry) -> bool:
-        """Whether the announced date can be kept, as far as the request itself and what runs decide."""
-        at = entry.confirmed
-        if entry.waiting.confirmed is None or at < max(
-            self._now, entry.asked_for, _end_of_pause(entry.pause)
-        ):
+        """Whether the announced date holds, as far as the request itself and what runs decide."""
+        if entry.waiting.confirmed is None or entry.confirmed < entry.asked_for:
             return False
-        first = next(iter(self._board.ranges(entry, at)), None)
-        return first is not None and first.first == at and self._is_free(entry, at)
-
-    def _is_free(self, entry: Entry, at: int) -> bool:
-        """Whether what runs leaves `entry` room `at` that minute."""
-        return all(
-            self._board.timeline(use.resource).free_from(at, entry.length, use.amount, at, _BEHIND_RUNNING)
-            == at
-            for use in entry.waiting.uses
+        first = next(iter(self._board.ranges(entry, entry.confirmed)), None)
+        if first is None or first.first != entry.confirmed or first.last < self._latest_now:
+            return False
+        begin = max(entry.confirmed, self._now, _end_of_pause(entry.pause))
+        return begin <= first.last and (
+            self._in_range(entry, first._replace(first=begin), {}, _BEHIND_RUNNING) is not None
         )
 
     def _place(self, entry: Entry, first: int, last: int) -> None:
@@ -196,7 +195,10 @@ class Planner:
         for within in self._board.ranges(entry, begin):
             if within.first > last:
                 break
-            found = self._in_range(entry, within._replace(last=min(within.last, last)), blocked)
+            if within.last < self._latest_now:
+                continue
+            within = within._replace(last=min(within.last, last))  # noqa: PLW2901
+            found = self._in_range(entry, within, blocked, entry.turn)
             if found is not None:
                 break
         if found is None and bounded:
@@ -209,9 +211,11 @@ class Planner:
         )
         self._board.move(entry, None if entry.paused else found, blocked)
 
-    def _in_range(self, entry: Entry, within: Range, blocked: dict[str, tuple[int, int]]) -> int | None:
-        """The first minute in `within` at which everything is free; `blocked` notes what was not."""
-        at, length, turn = within.first, entry.length, entry.turn
+    def _in_range(
+        self, entry: Entry, within: Range, blocked: dict[str, tuple[int, int]], turn: Turn
+    ) -> int | None:
+        """The first minute in `within` at which all is free in `turn`; `blocked` notes what was not."""
+        at, length = within.first, entry.length
         uses = [(self._board.timeline(use.resource), use) for use in entry.waiting.uses]
         agreed, following = 0, 0
         while agreed < len(uses):

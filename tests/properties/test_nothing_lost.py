@@ -189,7 +189,7 @@ class Nights(RuleBasedStateMachine):
 
     @invariant()
     def nothing_broken(self) -> None:
-        assert not self.hosting.broken, dict(self.hosting.broken)
+        assert not self.hosting.witness.broken, dict(self.hosting.witness.broken)
 
     def teardown(self) -> None:
         """Left alone, the queue comes to rest: whatever has a turn gets it."""

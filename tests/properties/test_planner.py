@@ -125,10 +125,34 @@ def turn_order(queue: Queue) -> list[Waiting]:
 
 
 def announced(queue: Queue, waiting: Waiting) -> datetime | None:
-    """The announced date, if the request beside nothing but what runs could start then."""
-    if waiting.confirmed is not None and possible(queue, [], waiting, waiting.confirmed):
-        return waiting.confirmed
+    """The announced date, if beside nothing but what runs the work could begin in the same place."""
+    date = waiting.confirmed
+    if date is None or (waiting.not_before is not None and date < waiting.not_before):
+        return None
+    alone = replace(queue, now=min(queue.now, date), running=(), pauses=())
+    if not possible(alone, [], waiting, date):
+        return None
+    opening = next(span for span in waiting.calendar.spans(date, date + timedelta(minutes=1)))
+    at = max(date, queue.now)
+    while at < opening.end and same_hours(waiting, date, at, opening.start):
+        if possible(queue, [], waiting, at):
+            return date
+        at += GRID
     return None
+
+
+def same_hours(waiting: Waiting, date: datetime, at: datetime, opens: datetime) -> bool:
+    """Whether `at` belongs to the same window, or the same hours asked for, as `date`."""
+    if waiting.start_by is None:
+        return True
+    if date <= waiting.start_by:
+        return at <= waiting.start_by
+    if waiting.calendar.windows is not None:
+        return opens > waiting.start_by
+    assert waiting.not_before is not None
+    local = [t.astimezone(waiting.zone).replace(tzinfo=None) for t in (waiting.not_before, date)]
+    into = (local[1] - local[0]) % timedelta(days=1)
+    return into + (at - date) <= waiting.start_by - waiting.not_before
 
 
 def possible(queue: Queue, before: list[tuple[datetime, Waiting]], waiting: Waiting, at: datetime) -> bool:
@@ -190,7 +214,7 @@ def test_first_come_first_served_and_nobody_starves(examples: int) -> None:
         for waiting in turn_order(queue):
             found = made.answers[waiting.id]
             last = found.start if isinstance(found, Placement) else queue.now + REACH
-            at = announced(queue, waiting) or queue.now
+            at = max(announced(queue, waiting) or queue.now, queue.now)
             while at <= last and not possible(queue, before, waiting, at):
                 at += GRID
             paused = applying(queue.pauses, waiting.scopes, queue.now)
