@@ -1,26 +1,16 @@
-"""A PostgreSQL server from version 16 to 18 and, whatever goes wrong, back."""
+"""A PostgreSQL server from version 16 to 18, an application on it, and what is in the way."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import shutil
-import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
-from psycopg.sql import SQL
 
-from infra.ansible import end_leftovers
 from infra.application_trial import trial
-from infra.postgres import engine_census as census
 from infra.stack.cloning import can_clone
-from infra.stack.cluster import Cluster, PostgresVersion
-from policy.errors import Refused, StepFailed, TimedOut
-from policy.journal import Entry, EntryState, Finish
+from policy.errors import Refused, StepFailed
+from policy.journal import Finish
 from policy.names import RunId
 from tasks.engine_check import check_engine
 from tasks.engine_prepare import prepare_engine
@@ -28,112 +18,13 @@ from tasks.engine_sequence import engine_steps
 from tasks.engine_stages import engine_of, engine_stages
 from tasks.engine_upgrade import upgrade_engine
 from tasks.step import Step, Work
-from tests.integration.copies import TORTURE
-from tests.integration.engine_runs import QUICK, WORD, Server, copied, until
-from tests.ports import free_port
+from tests.integration.engine_runs import Server
+from tests.integration.engine_servers import Start, files, lacking, none, original, put_back_whole, start
 
-Start = Callable[..., Server]
 pytestmark = pytest.mark.timeout(600)
 STEPS = engine_steps()
 RECORD = "/v1/buckets/district/collections/students/records/s1"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stopped cluster of version 16 with odd objects in it, and a password for its superuser."""
-    folder = tmp_path_factory.mktemp("engine")
-    word = folder / "word"
-    word.write_text(WORD + "\n")
-    word.chmod(0o600)
-    cluster = Cluster(
-        data=folder / "data",
-        port=free_port(),
-        version=PostgresVersion.V16,
-        settings=QUICK,
-        superuser_passfile=word,
-    )
-    cluster.initialise()
-    cluster.start()
-    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
-        for role in ("copy_owner", "copy_reader", "copy_partner"):
-            connection.execute(f"create role {role} login password '{role}:\"word\"'")
-        connection.execute("create role \"Ro'le: odd\" connection limit 3 valid until '2030-01-01'")
-        connection.execute("grant copy_reader to copy_partner with admin option")
-        connection.execute("alter role copy_owner set statement_timeout = '7min'")
-        connection.execute("create database lakeside owner copy_owner")
-        connection.execute('create database "od\'d \\ name" owner copy_partner connection limit 9')
-        connection.execute("alter database lakeside set search_path = app, public")
-        connection.execute("alter role copy_reader in database lakeside set work_mem = '7MB'")
-        connection.execute("alter database postgres set lock_timeout = '9s'")
-    with psycopg.connect(cluster.dsn("lakeside"), autocommit=True) as connection:
-        torture = TORTURE.read_text().replace("provider = builtin, locale = 'C.UTF-8'", "locale = 'C'")
-        connection.execute(torture.encode())
-        connection.execute("reset role")
-        connection.execute("select lo_from_bytea(4711, decode(repeat('ab01', 5000), 'hex'))")
-        connection.execute("alter large object 4711 owner to copy_owner")
-        connection.execute("create table old_vectors (v vector(3))")
-        connection.execute(
-            "insert into old_vectors select array[g, 1, 2]::vector from generate_series(1, 500) g"
-        )
-        connection.execute("create index on old_vectors using hnsw (v vector_l2_ops)")
-        connection.execute("analyze")
-    with psycopg.connect(cluster.dsn("od'd \\ name"), autocommit=True) as connection:
-        connection.execute("create extension vector")
-        # The programs bring one version only; an older one is only said to be there.
-        connection.execute("update pg_extension set extversion = '0.8.4' where extname = 'vector'")
-        connection.execute(
-            "create table plain as select g as id, md5(g::text) as word from generate_series(1, 3000) g"
-        )
-    cluster.stop()
-    return cluster.data
-
-
-@pytest.fixture
-def start(original: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers of version 16, each from a copy of the original, and stops whatever became of them."""
-    started: list[Server] = []
-
-    def begin(*, secret: bool = True, **more: object) -> Server:
-        started.append(copied(original, tmp_path / f"s{len(started)}", secret=secret, **more))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        server.stop()
-        assert server.processes() == []
-        shutil.rmtree(server.folder)
-
-
-def none(_work: Work) -> None:
-    """Nothing is to be taken back."""
-
-
-def files(folder: Path) -> dict[str, float]:
-    """Every file below `folder` and when it was last written, but for the journals of servers that run."""
-    return {
-        str(path.relative_to(folder)): path.stat().st_mtime
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_relative_to(folder / "state")
-    }
-
-
-def lacking(server: Server) -> int:
-    """Tables of which the planner knows nothing."""
-    found = 0
-    for database in server.databases():
-        with server.connect(database) as connection:
-            found += census.without_statistics(connection)
-    return found
-
-
-def put_back_whole(server: Server, before: dict[str, object]) -> None:
-    """The old version serves, everything is as it was, nothing is left over but the evidence."""
-    assert server.version() == 16
-    assert server.digests() == before
-    assert server.old.running()
-    assert not server.new.data.exists()
-    assert server.processes() == []
-    assert server.beside() in ([], ["new.failed_r7a1"])
+__all__ = ["original", "start"]
 
 
 def test_an_application_moves_to_the_new_version(start: Start, tmp_path: Path) -> None:
@@ -274,96 +165,6 @@ def test_what_blocks_in_the_middle_is_put_back_and_named(start: Start) -> None:
     assert len(work.errors) == 1
     put_back_whole(server, before)
     assert (server.folder / "new.failed_r7a1" / "pg_upgrade_output.d").is_dir()
-
-
-@pytest.mark.slow
-def test_a_killed_pg_upgrade_is_put_back_and_the_next_attempt_succeeds(start: Start, tmp_path: Path) -> None:
-    server = start()
-    outside = server.folder / "tablespace"
-    outside.mkdir()
-    with server.connect("lakeside") as connection:
-        connection.execute(SQL("create tablespace fast location {}").format(str(outside)))
-        connection.execute("create table app.fast tablespace fast as select generate_series(1, 2000) g")
-    before = server.digests()
-    work = server.work(meanwhile=server.when_restoring(lambda process: os.kill(process, signal.SIGKILL)))
-    assert work.carry_out([prepare_engine, upgrade_engine]) is Finish.PUT_BACK
-    assert "pg_upgrade" in str(work.errors[0])
-    put_back_whole(server, before)
-    assert [path.name[:5] for path in outside.iterdir()] == ["PG_16"]
-    again = server.work(run=RunId("r7a2"))
-    assert again.carry_out([prepare_engine, upgrade_engine]) is Finish.DONE, again.errors
-    assert server.version() == 18
-    assert server.digests() == before
-
-
-@pytest.mark.slow
-def test_a_killed_worker_s_upgrade_is_taken_up_and_finished(start: Start) -> None:
-    server = start()
-    before = server.digests()
-    dead = multiprocessing.get_context("fork").Process(
-        target=lambda: server.work().carry_out([prepare_engine, upgrade_engine])
-    )
-    dead.start()
-    until(lambda: any("pg_restore" in words[0] for words in server.processes()), 120)
-    assert dead.pid is not None
-    os.kill(dead.pid, signal.SIGKILL)
-    dead.join()
-    work = server.work(epoch=2)
-    end_leftovers(work.run, 2, work.scratch)
-    until(lambda: server.processes() == [])
-    done = Entry(step="prepare_engine", state=EntryState.DONE)
-    begun = Entry(step="upgrade_engine", state=EntryState.INTENDED)
-    work.journal = {done.step: done, begun.step: begun}
-    assert work.carry_out([prepare_engine, upgrade_engine]) is Finish.DONE, work.errors
-    assert server.version() == 18
-    assert server.digests() == before
-    assert server.beside() == []
-
-
-def fail_late(server: Server) -> Step:
-    """Somebody has already written into the new version when it fails."""
-
-    def act(_work: Work) -> dict[str, object]:
-        with server.connect("lakeside") as connection:
-            connection.execute("update app.person set amount = 0")
-            connection.execute("vacuum full app.person")
-            connection.execute("checkpoint")
-        raise StepFailed("the application does not start")
-
-    return Step(name="late", title="Start", done=lambda _: False, do=act, undo=none)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["copy", "link"])
-def test_a_late_failure_is_put_back_although_the_new_version_has_run(start: Start, mode: str) -> None:
-    server = start(mode=mode)
-    before = server.digests()
-    work = server.work()
-    assert work.carry_out([upgrade_engine, fail_late(server)]) is Finish.PUT_BACK
-    assert str(work.errors[0]) == "the application does not start"
-    put_back_whole(server, before)
-
-
-@pytest.mark.slow
-def test_the_fallback_by_dump(start: Start) -> None:
-    server = start(mode="dump")
-    before = server.digests()
-    work = server.work()
-    assert work.carry_out(STEPS) is Finish.DONE, work.errors
-    assert server.version() == 18
-    assert server.digests() == before
-    assert lacking(server) == 0
-    assert server.beside() == []
-
-
-@pytest.mark.slow
-def test_what_hangs_is_ended_in_time_and_put_back(start: Start) -> None:
-    server = start(timeout_s=25)
-    before = server.digests()
-    work = server.work(meanwhile=server.when_restoring(lambda process: os.kill(process, signal.SIGSTOP)))
-    assert work.carry_out([prepare_engine, upgrade_engine]) is Finish.PUT_BACK
-    assert isinstance(work.errors[0], TimedOut)
-    put_back_whole(server, before)
 
 
 def test_cloning_is_refused_where_the_file_system_cannot(start: Start) -> None:
