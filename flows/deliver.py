@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from prefect import flow
-from tasks.send_outbox import send_outbox
 
 from tasks.loop import loop
+from tasks.send_outbox import send_outbox
 
 
 @flow(name="deliver", flow_run_name="deliver", persist_result=False)

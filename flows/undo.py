@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from tasks.undo_refresh import undo_refresh
 
 from tasks.check_health import check_health
 from tasks.check_may_start import check_may_start
 from tasks.hold_requests import hold_requests
 from tasks.reopen import reopen
 from tasks.run_request import run_request
+from tasks.undo_refresh import undo_refresh
 
 
 @flow(name="undo", persist_result=False)

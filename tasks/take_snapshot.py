@@ -44,6 +44,4 @@ def _undo(work: Work) -> None:
         work.mid()
 
 
-take_snapshot = Step(
-    name="take_snapshot", title="Take snapshots", done=_done, do=_do, undo=_undo, drops=True
-)
+take_snapshot = Step(name="take_snapshot", title="Take snapshots", done=_done, do=_do, undo=_undo, drops=True)

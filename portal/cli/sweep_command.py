@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from flows.sweep import sweep_once
 
+from flows.sweep import sweep_once
 from portal.cli.output import answers, say, show_json
 
 

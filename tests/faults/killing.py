@@ -67,6 +67,17 @@ class Trial:
             self.told.append(str(worker.told.get("message")))
         return code
 
+    def resume(self) -> None:
+        """Let workers come until the request has ended, as dispatch does.
+
+        One that was frozen in the middle of a ledger transaction holds its lock until the server ends it.
+        """
+        for _ in range(5):
+            assert self.work() == 0
+            if self.ground.request(self.request).outcome is not None:
+                return
+        raise AssertionError(f"it was not brought to its end: {self.told}")
+
     @property
     def expected(self) -> Mapping[SiteId, tuple[str, int]]:
         """What visitors meet when the request is done."""
@@ -87,7 +98,7 @@ class Trial:
     def _ledger(self, outcome: Outcome, runs: int) -> Iterator[str]:
         request = self.ground.request(self.request)
         if request.outcome is not outcome:
-            yield f"it ended {request.outcome} instead of {outcome}: {request.reason}; workers said {self.told}"
+            yield f"it ended {request.outcome} instead of {outcome}: {request.reason}; told: {self.told}"
         with self.ground.world.ledger.transaction() as connection:
             events = connection.execute(
                 "select verb from event where request = %s and outcome is not null",
