@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from benchmarks._book import Book, Work
 from benchmarks._witness import Witness
 from policy.durations import Observation, Phase, estimate
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.lifecycle import BORN, PENDING_INPUT, SCHEDULED, TO_BE_SCHEDULED, Actor, Event, State, advance
+from policy.lifecycle import PENDING_INPUT, SCHEDULED, TO_BE_SCHEDULED, Actor, Event, advance
 from policy.names import RequestId, RunId, SiteId, Version
 from policy.openings import instant
 from policy.pause import Pause, applying, scopes_of
@@ -32,33 +33,6 @@ SOON = timedelta(minutes=30)
 _GIVES_UP_ITS_DATE = frozenset(
     {Event.DEFER, Event.ASK, Event.UNSCHEDULE, Event.CANCEL, Event.SUPERSEDE, Event.EXPIRE}
 )
-
-
-@dataclass(kw_only=True)
-class Book:
-    """One request, as the books have it."""
-
-    waiting: Waiting
-    version: Version | None
-    state: State = BORN
-    attempts: int = 0
-    begun: list[datetime] = field(default_factory=list)
-    completed: int = 0
-    started_by: datetime | None = None
-    first_eta: tuple[datetime, datetime] | None = None
-    promised: datetime | None = None
-    superseded_by: RequestId | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A run under way, with what really becomes of it."""
-
-    running: Running
-    request: RequestId
-    began: datetime
-    ends: datetime
-    fails: bool
 
 
 class Hosting:
@@ -270,16 +244,14 @@ class Hosting:
         self.waited.append(self.now - max(waiting.asked_at, waiting.not_before or waiting.asked_at))
         fails = self._failures.random() < self._failing
         took = self._truth(waiting.site, waiting.kind, Phase.WORK)
-        ends = self.now + took
-        if fails:
-            ends += self._truth(waiting.site, waiting.kind, Phase.PUT_BACK)
+        back = self._truth(waiting.site, waiting.kind, Phase.PUT_BACK) if fails else timedelta(0)
         run = RunId.of(waiting.id, book.attempts)
         running = Running(
             run=run, uses=waiting.uses, until=self.now + waiting.expected, put_back=waiting.put_back
         )
-        self.works[run] = Work(running=running, request=waiting.id, began=self.now, ends=ends, fails=fails)
-        self.witness.begun(waiting, self.now, max(ends, running.until))
-        self._observe(waiting, Phase.WORK, took)
+        work = Work(running=running, request=waiting.id, began=self.now, took=took, back=back)
+        self.works[run] = work
+        self.witness.begun(waiting, self.now, max(work.ends, running.until))
         self._mail("started")
         if waiting.kind is Kind.UPGRADE:
             self._mail("log out")
@@ -288,10 +260,12 @@ class Hosting:
         del self.works[run]
         book = self.books[work.request]
         self.witness.ended(book.waiting, work.began, work.ends, self.now)
-        if work.fails:
+        if work.back:
+            self._observe(book.waiting, Phase.PUT_BACK, work.back)
             self._event(book, Event.PUT_BACK, Actor.FRESHET)
             self._mail("put back")
             return
+        self._observe(book.waiting, Phase.WORK, work.took)
         self._event(book, Event.COMPLETE, Actor.FRESHET)
         book.completed += 1
         self._mail("completed")
