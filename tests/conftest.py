@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from infra.stack.cluster import Cluster
 from tests.ports import free_port
+
+# No test has a Prefect server to send its log lines to; set before Prefect is imported anywhere.
+os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
 
 FAST_AND_FORGETFUL = {
     "fsync": "off",

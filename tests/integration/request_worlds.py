@@ -26,7 +26,7 @@ from policy.permissions import Principal, principal_of
 from policy.request import Request
 from policy.wish import Wish
 from tasks.claim import claim
-from tasks.conclude import conclude
+from tasks.conclude import CHANGES_RELEASE, conclude
 from tasks.display import PlainDisplay
 from tasks.plan import plan
 from tasks.submit import Submitted, submit
@@ -242,6 +242,8 @@ class RequestWorld:
         with hold:
             if finish is not Finish.DONE:
                 with hold.proven() as connection:
+                    # As far as the release itself: only then it counts as tried.
+                    runs.intend(connection, hold.run, CHANGES_RELEASE, 0, hold.epoch)
                     runs.turn_back(connection, hold.run, "A step failed")
             self.clock.advance(took)
             ended = conclude(hold, finish, PlainDisplay())
