@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # uv trusts what the machine trusts, as pip does.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help environment demo test test-fast lint bench lock clean
+.PHONY: help environment demo test test-slow lint bench lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,11 +34,11 @@ environment: $(VENV)/.synced  ## the locked environment in .venv
 demo: environment  ## three real requests from the queue to the reported result (KEEP=1 leaves it running)
 	@$(BIN)/freshet demo $(if $(KEEP),--keep)
 
-test: environment lint  ## everything CI runs
-	@$(BIN)/python -m pytest
+test: environment lint  ## everything but the long matrices
+	@$(BIN)/python -m pytest -m "not slow and not longhaul"
 
-test-fast: environment  ## without the long matrices
-	@$(BIN)/python -m pytest -m "not slow"
+test-slow: environment  ## the long matrices, which CI runs too
+	@$(BIN)/python -m pytest -m "slow and not longhaul"
 
 lint: environment  ## ruff, mypy, import-linter, ansible-lint
 	@$(BIN)/ruff check .
