@@ -37,7 +37,7 @@ demo: environment  ## three real requests from the queue to the reported result 
 test: environment lint  ## everything but the long matrices
 	@$(BIN)/python -m pytest -m "not slow and not longhaul"
 
-test-slow: environment  ## the long matrices, which CI runs too
+test-slow: environment  ## the long matrices: minutes each
 	@$(BIN)/python -m pytest -m "slow and not longhaul"
 
 lint: environment  ## ruff, mypy, import-linter, ansible-lint
