@@ -198,7 +198,8 @@ class Nights(RuleBasedStateMachine):
         for work in hosting.works.values():
             with suppress(Refused):
                 hosting.act(work.request, Event.CARRY_ON, Actor.ENGINEER)
-        hosting.tick(hosting.now)
+        # Calendars begin where the night began: a clock that went back before that has to come round first.
+        hosting.tick(hosting.now + timedelta(days=4))
         for _ in range(600):
             moment = hosting.next_moment()
             if moment is None:
