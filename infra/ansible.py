@@ -27,6 +27,7 @@ from ansible_runner import Runner, RunnerConfig
 from infra import ansible_processes as processes
 from infra.ansible_events import Account, Outcome, TaskEvent, TaskResult
 from infra.ansible_inventory import secret_files, write_inventory
+from infra.roles import role_folders
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, StepFailed, TimedOut, Unavailable
 from policy.estate import Host
@@ -258,6 +259,7 @@ def _environment(private: Path, prepared: Mapping[str, str]) -> dict[str, str]:
         "ANSIBLE_CALLBACK_PLUGINS": prepared["ANSIBLE_CALLBACK_PLUGINS"],
         "ANSIBLE_STDOUT_CALLBACK": "awx_display",
         "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_ROLES_PATH": ":".join(str(folder.absolute()) for folder in role_folders()),
         "ANSIBLE_HOME": str(private / "home"),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str((private / "sockets").resolve()),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from infra.ansible import PLAYBOOKS
 from infra.checks_file import load_checks
 from infra.protection_file import load_protection
+from infra.roles import role_of
 from policy.errors import Refused
 from policy.names import ApplicationName
 
@@ -34,15 +34,15 @@ def _text(loader: _Loader, node: yaml.ScalarNode) -> object:
 _Loader.add_constructor("!unsafe", _text)
 
 
-def shape_findings(application: ApplicationName, playbooks: Path = PLAYBOOKS) -> tuple[str, ...]:
+def shape_findings(application: ApplicationName, playbooks: Path | None = None) -> tuple[str, ...]:
     """What the role of `application` lacks."""
-    role = playbooks / "roles" / f"app_{application}"
+    role = role_of(application) if playbooks is None else playbooks / "roles" / f"app_{application}"
     if not role.is_dir():
         return (f"playbooks/roles/app_{application} does not exist; make it, see docs/guide/applications.md",)
     return tuple(_findings(application, role, playbooks))
 
 
-def _findings(application: ApplicationName, role: Path, playbooks: Path) -> Iterator[str]:
+def _findings(application: ApplicationName, role: Path, playbooks: Path | None) -> Iterator[str]:
     for stage in STAGES:
         yield from _of_stage(role.name, role / "tasks" / f"{stage}.yml", stage)
     try:
@@ -59,7 +59,7 @@ def _findings(application: ApplicationName, role: Path, playbooks: Path) -> Iter
             if not there:
                 yield f"checks.yml of {application}: no check {what}; an upgrade needs one"
     try:
-        load_protection(application, playbooks / "roles")
+        load_protection(application, None if playbooks is None else playbooks / "roles")
     except Refused as refused:
         yield from refused.findings
 

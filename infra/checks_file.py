@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from infra.ansible import PLAYBOOKS
+from infra.roles import role_of
 from policy.errors import Refused
 from policy.names import ApplicationName
 
@@ -163,13 +163,18 @@ class Checks(_Model):
         return self
 
 
-def load_checks(application: ApplicationName, playbooks: Path = PLAYBOOKS) -> Checks:
+def load_checks(application: ApplicationName, playbooks: Path | None = None) -> Checks:
     """Read the checks of `application` from its role.
+
+    Args:
+        application: whose checks.
+        playbooks: where its role lies, when it is not where roles are looked for.
 
     Raises:
         Refused: there are none, or they are not as documented; each finding names the place.
     """
-    path = playbooks / "roles" / f"app_{application}" / "checks.yml"
+    role = role_of(application) if playbooks is None else playbooks / "roles" / f"app_{application}"
+    path = role / "checks.yml"
     shown = f"checks.yml of {application}"
     try:
         text = path.read_text(encoding="utf-8")

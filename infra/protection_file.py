@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.plain_yaml import parse
 from infra.protection_rules import Findings, rule_of
+from infra.roles import HERE, role_of
 from policy.errors import Refused
 from policy.names import ApplicationName
 from policy.protection import (
@@ -29,7 +30,7 @@ from policy.protection import (
     TableRules,
 )
 
-ROLES = Path(__file__).parents[1] / "playbooks" / "roles"
+ROLES = HERE
 _NAME_PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 
 
@@ -77,12 +78,13 @@ class _File(_Part):
     leak_probe: _LeakProbe = Field(default_factory=_LeakProbe)
 
 
-def protection_path(application: ApplicationName, roles: Path = ROLES) -> Path:
+def protection_path(application: ApplicationName, roles: Path | None = None) -> Path:
     """Where the policy of `application` lies."""
-    return roles / f"app_{application}" / "protection.yml"
+    role = role_of(application) if roles is None else roles / f"app_{application}"
+    return role / "protection.yml"
 
 
-def load_protection(application: ApplicationName, roles: Path = ROLES) -> Protection:
+def load_protection(application: ApplicationName, roles: Path | None = None) -> Protection:
     """The protection policy of `application`.
 
     Raises:

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     log_out_minutes: int = Field(
         default=30, ge=0, le=1440, description="how long before a start people are asked to log out"
     )
+    roles: tuple[Path, ...] = Field(
+        default=(), description="folders with roles of further applications, as a JSON list"
+    )
     prefect_api: str = "http://127.0.0.1:15442/api"
     lease_seconds: int = Field(
         default=30, ge=2, le=3600, description="a lease not renewed for this long is free"

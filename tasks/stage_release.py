@@ -15,7 +15,6 @@ def _done(work: Work) -> bool:
 
 def _do(work: Work) -> Mapping[str, object]:
     release = target_release(work)
-    work.mid()
     result = stages(work, "stage_release", release=release)
     return {"release": str(release.version), "lock_sha256": release.sha256, "changed_tasks": result.changed}
 
