@@ -7,6 +7,7 @@ import logging
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.engine import engine
 from flows.refresh import refresh
 from flows.undo import undo
 from flows.upgrade import upgrade
@@ -14,6 +15,7 @@ from infra.ledger import requests, runs
 from policy.errors import FreshetError, Refused, Unavailable
 from policy.names import RequestId
 from policy.request import Kind
+from tasks.engine_clean_up import clean_up_engines
 from tasks.logs import quiet_logs
 from tasks.send_outbox import send_outbox
 from tasks.tidy import tidy
@@ -22,7 +24,7 @@ from tasks.world import World, open_world
 
 log = logging.getLogger("freshet.sweep")
 
-FLOWS = {Kind.REFRESH: refresh, Kind.UPGRADE: upgrade, Kind.UNDO: undo}
+FLOWS = {Kind.REFRESH: refresh, Kind.UPGRADE: upgrade, Kind.UNDO: undo, Kind.ENGINE: engine}
 
 
 @flow(name="sweep", flow_run_name="sweep", persist_result=False)
@@ -76,7 +78,7 @@ def _take_over(world: World, *, dry_run: bool) -> list[str]:
 
 def _tidy(world: World, *, dry_run: bool) -> list[str]:
     try:
-        return list(tidy(world, dry_run=dry_run))
+        return [*tidy(world, dry_run=dry_run), *clean_up_engines(world, dry_run=dry_run)]
     except Refused as error:
         # The estate's file has mistakes: nothing is dropped by it, and the rest of the sweep goes on.
         log.warning("%s", error, extra={"action": "tidy"})

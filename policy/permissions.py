@@ -38,6 +38,7 @@ class Action(StrEnum):
     PAUSE = "pause or resume the queue"
     CAMPAIGN = "run a group's upgrade"
     PUBLISH = "publish a release"
+    UPGRADE_SERVER = "upgrade a database server"
 
 
 class Situation(StrEnum):
@@ -101,6 +102,7 @@ RIGHTS: Mapping[Actor, Mapping[Action, frozenset[Situation]]] = MappingProxyType
             Action.PAUSE: _EVERYWHERE,
             Action.CAMPAIGN: _EVERYWHERE,
             Action.PUBLISH: frozenset({Situation.ESTATE}),
+            Action.UPGRADE_SERVER: _THEIRS,
         },
         Actor.FRESHET: {
             Action.SEE: _EVERYWHERE,

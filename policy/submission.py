@@ -99,7 +99,7 @@ def check_start(
 ) -> tuple[str, ...]:
     """Every reason why an accepted `request` may not start now: rights and releases may have changed."""
     if request.kind not in {Kind.REFRESH, Kind.UPGRADE}:
-        action = Action.UNDO if request.kind is Kind.UNDO else Action.CAMPAIGN
+        action = Action.UNDO if request.kind is Kind.UNDO else Action.UPGRADE_SERVER
         allowed = may(principal, action, estate, request.site)
         return () if allowed else (refusal(principal, action, estate, request.site),)
     wish = Wish(site=request.site, version=request.version, refresh=request.refresh)

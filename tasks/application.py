@@ -20,6 +20,7 @@ from infra.settings import Settings
 from policy.errors import Busy, Unavailable
 from policy.estate import Estate, Release, Site, WebApp
 from policy.names import Environment, SecretName
+from policy.request import Kind
 from tasks.step import Work
 
 TIMEOUT_S = 1800.0
@@ -43,7 +44,7 @@ def stages(
     back_by: datetime | None = None,
     databases: Mapping[Environment, str] | None = None,
     check: bool = False,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float | None = None,
 ) -> StageResult:
     """Carry out stages of the application's role on its hosts.
 
@@ -55,7 +56,7 @@ def stages(
         back_by: when users are told to expect the site again.
         databases: other databases than the sites' own, for example the one being built aside.
         check: only look what would change.
-        timeout_s: all of it may take so long.
+        timeout_s: all of it may take so long; as the estate's `stage_timeout_s` says unless given.
 
     Raises:
         StepFailed: a task failed; the message is its own words.
@@ -74,7 +75,7 @@ def stages(
         now=work.clock.now(),
     )
     if back_by is not None:
-        told["maintenance"] = _page(work.estate, webapp, release, back_by)
+        told["maintenance"] = _page(work, webapp, release, back_by)
     if not check:
         work.mid()
     return run_stages(
@@ -85,9 +86,12 @@ def stages(
         epoch=work.epoch,
         scratch=work.scratch,
         secrets=work.secrets,
-        timeout_s=timeout_s,
+        timeout_s=float(str(webapp.variables.get("stage_timeout_s", TIMEOUT_S)))
+        if timeout_s is None
+        else timeout_s,
         on_event=lambda event: _tell(work, event, last=names[-1]),
         check=check,
+        serial=_serial(webapp),
         cancelled=watch.lost,
     )
 
@@ -115,7 +119,7 @@ def variables(
             "sha256": release.sha256,
         },
         "sites": [
-            _site(estate, secrets, site, (databases or {}).get(site.id.environment, site.database))
+            _site(estate, secrets, webapp, site, (databases or {}).get(site.id.environment, site.database))
             for site in estate.served_by(webapp)
         ],
         "maintenance": {
@@ -128,19 +132,35 @@ def variables(
     return told
 
 
-def _page(estate: Estate, webapp: WebApp, release: Release, back_by: datetime) -> Mapping[str, str]:
-    customer = estate.customer(webapp.customer)
+def _serial(webapp: WebApp) -> int | None:
+    """How many hosts are worked on at a time; None means all at once."""
+    found = webapp.variables.get("serial")
+    return found if isinstance(found, int) else None
+
+
+def _page(work: Work, webapp: WebApp, release: Release, back_by: datetime) -> Mapping[str, str]:
+    customer = work.estate.customer(webapp.customer)
+    if work.request.kind is Kind.ENGINE:
+        what = f"The database server of {customer.title} is being updated"
+    else:
+        what = f"{customer.title} is being updated to version {release.version}"
     return {
-        "text": f"{customer.title} is being updated to version {release.version}.",
+        "text": f"{what}. Everybody was signed out; what was not saved is lost.",
         "until_local": f"{back_by.astimezone(customer.zone):%H:%M %Z}",
         "until_utc": back_by.isoformat(),
     }
 
 
-def _site(estate: Estate, secrets: SecretFiles, site: Site, database: str) -> Mapping[str, object]:
+def _site(
+    estate: Estate, secrets: SecretFiles, webapp: WebApp, site: Site, database: str
+) -> Mapping[str, object]:
     server = estate.servers[site.server]
+    # On several hosts the door listens on every address, so the application needs a port of its own.
+    behind = webapp.variables.get("backend_ports", {})
+    port = behind.get(site.id.environment.value) if isinstance(behind, Mapping) else None
     return {
         "environment": site.id.environment.value,
+        **({} if port is None else {"backend_port": port}),
         "port": site.port,
         "url": site.url,
         "database": {

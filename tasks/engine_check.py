@@ -46,6 +46,9 @@ def engine_readiness(work: Work) -> Mapping[str, object]:
             return facts
         facts["template"] = list(findings.template(session))
         found = list(findings.server_findings(session, engine))
+        wanted = work.request.version
+        if wanted is not None and str(wanted) != str(facts["new_major"]):
+            found.append(f"the request is for {wanted}; the programs declared are of {facts['new_major']}")
         names = engines.databases(session)
     found += _others(work, engine)
     if facts["upgraded"] or serving != facts["old_major"]:

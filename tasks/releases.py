@@ -8,15 +8,16 @@ from __future__ import annotations
 from infra.ledger import installed
 from infra.ledger.connection import Ledger
 from policy.errors import Refused
-from policy.estate import Release, WebApp
+from policy.estate import Release, Site, WebApp
 from policy.names import Version
+from policy.request import Kind
 from tasks.step import Work
 
 
 def target_release(work: Work) -> Release:
-    """The release that the request asks for; for a refresh the one that the site's web application runs."""
+    """The release that the request asks for; for other work the one that the site's web application runs."""
     webapp = work.estate.webapp(work.request.site)
-    if work.request.version is not None:
+    if work.request.version is not None and work.request.kind is not Kind.ENGINE:
         return work.estate.release(webapp.application, work.request.version)
     return installed_release(work, webapp)
 
@@ -29,6 +30,12 @@ def installed_release(work: Work, webapp: WebApp) -> Release:
     """
     version = installed_version(Ledger(work.settings.ledger, work.settings.ledger_passfile), webapp)
     return work.estate.release(webapp.application, version)
+
+
+def same_release(work: Work, one: Site, other: Site) -> bool:
+    """Whether two sites run the same release."""
+    ours, theirs = (work.estate.webapp(site.id) for site in (one, other))
+    return ours == theirs or installed_release(work, ours) == installed_release(work, theirs)
 
 
 def installed_version(ledger: Ledger, webapp: WebApp) -> Version:

@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from infra.ledger.connection import Connection, Row
+from policy.engine_version import EngineVersion
 from policy.errors import Busy, Refused
 from policy.names import EmailAddress, RequestId, SiteId, Version
 from policy.request import Kind, Outcome, Request, Status
@@ -26,7 +27,7 @@ def from_row(row: Row) -> Request:
         id=RequestId.of(cell["number"]),
         kind=Kind(cell["kind"]),
         site=SiteId.parse(cell["site"]),
-        version=None if cell["version"] is None else Version(cell["version"]),
+        version=_version(Kind(cell["kind"]), cell["version"]),
         refresh=cell["refresh"],
         asked_by=EmailAddress(cell["asked_by"]),
         asked_at=cell["asked_at"],
@@ -40,6 +41,12 @@ def from_row(row: Row) -> Request:
         campaign=cell["campaign"],
         reason=cell["reason"],
     )
+
+
+def _version(kind: Kind, text: str | None) -> Version | None:
+    if text is None:
+        return None
+    return EngineVersion(text) if kind is Kind.ENGINE else Version(text)
 
 
 def next_number(connection: Connection) -> RequestId:

@@ -14,6 +14,7 @@ from portal.cli.queue_commands import queue_app
 from portal.cli.release_commands import release_app
 from portal.cli.report_command import report
 from portal.cli.request_commands import request_app
+from portal.cli.server_commands import server_app
 from portal.cli.sweep_command import sweep
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(group_app, name="group")
 app.add_typer(estate_app, name="estate")
 app.add_typer(protection_app, name="protection")
 app.add_typer(application_app, name="application")
+app.add_typer(server_app, name="server")
 app.command()(report)
 app.command()(sweep)
 

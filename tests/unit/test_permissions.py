@@ -55,10 +55,10 @@ SITES = {
     "nowhere": SiteId(CustomerName("nowhere"), PRODUCTION),
 }
 # see, refresh, upgrade, move, cancel, delete, answer, retry, undo, defer, resume, clear, override, pause,
-# campaign, publish: one letter each, in that order; a dot is no.
+# campaign, publish, server: one letter each, in that order; a dot is no.
 LETTERS = dict(
     zip(
-        "srumxdatnhRcopgP",
+        "srumxdatnhRcopgPv",
         [
             Action.SEE,
             Action.ASK_REFRESH,
@@ -76,12 +76,13 @@ LETTERS = dict(
             Action.PAUSE,
             Action.CAMPAIGN,
             Action.PUBLISH,
+            Action.UPGRADE_SERVER,
         ],
         strict=True,
     )
 )
 NONE, CONTACT, NO_UPGRADE = "", "srumxdatn", "srmxdatn"
-ALL_SITES, ALL_BUT_UPGRADE = "srumxdatnhRcopg", "srmxdatnhRcopg"
+ALL_SITES, ALL_BUT_UPGRADE = "srumxdatnhRcopgv", "srmxdatnhRcopgv"
 TABLE = {
     "plain": {"lakeside": CONTACT},
     "cloud": {"hillcrest": NO_UPGRADE, "hillcrest staging": CONTACT},
