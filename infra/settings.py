@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from policy.errors import Refused
 from policy.names import EmailAddress, SecretName
@@ -90,6 +92,9 @@ class Settings(BaseSettings):
     remind_hours: tuple[int, ...] = Field(
         default=(144, 24), description="how many hours before a start its contacts are reminded"
     )
+    answer_days: int = Field(
+        default=7, ge=1, le=90, description="a question open for longer puts its request on hold"
+    )
     log_out_minutes: int = Field(
         default=30, ge=0, le=1440, description="how long before a start people are asked to log out"
     )
@@ -122,6 +127,23 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once from the environment and `<state_dir>/settings.env`."""
-    bare = Settings()
-    return Settings(_env_file=bare.state_dir / "settings.env")
+    """The settings of this process, read once from the environment and `<state_dir>/settings.env`.
+
+    Raises:
+        Refused: a value is wrong; every one is a finding that names its variable.
+    """
+    try:
+        bare = Settings()
+        return Settings(_env_file=bare.state_dir / "settings.env")
+    except ValidationError as error:
+        raise Refused(*(_finding(mistake) for mistake in error.errors(include_input=False))) from None
+    except SettingsError as error:
+        # Its text names the field and the source, never the value.
+        raise Refused(f"settings: {error}; a list or mapping is written as JSON") from None
+
+
+def _finding(mistake: ErrorDetails) -> str:
+    field, *inside = map(str, mistake["loc"])
+    within = f" ({'.'.join(inside)})" if inside else ""
+    problem = mistake["msg"].removeprefix("Value error, ")
+    return f"FRESHET_{field.upper()}{within}: {problem}; set it in the environment or in settings.env"

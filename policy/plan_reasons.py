@@ -63,6 +63,8 @@ def _why_never(board: Board, now: datetime, entry: Entry) -> Reason:
     needed = waiting.expected + waiting.put_back
     if entry.paused and entry.pause is not None:
         return Reason(why=Why.PAUSED, text=entry.pause.sentence)
+    if waiting.start_by is not None and waiting.start_by < now:
+        return Reason(why=Why.EXPIRED, at=waiting.start_by)
     if openings.at(0) is None:
         return Reason(why=Why.NO_WINDOW)
     if next(iter(board.ranges(entry, entry.earliest)), None) is not None:
@@ -70,8 +72,6 @@ def _why_never(board: Board, now: datetime, entry: Entry) -> Reason:
         return Reason(why=Why.FULL, resource=short or entry.line)
     if entry.needed > openings.longest:
         return Reason(why=Why.TOO_LONG, needed=needed, left=timedelta(minutes=openings.longest))
-    if waiting.start_by is not None and waiting.start_by < now:
-        return Reason(why=Why.EXPIRED, at=waiting.start_by)
     return Reason(why=Why.NO_WINDOW)
 
 

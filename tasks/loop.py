@@ -52,6 +52,20 @@ def loop(name: str, *work: Callable[[World], int]) -> None:
             time.sleep(REST)
 
 
+def every(seconds: float, work: Callable[[World], int]) -> Callable[[World], int]:
+    """`work`, called only when it was last done `seconds` ago or more; one that failed is called again."""
+    done_at: list[float] = []
+
+    def when_due(world: World) -> int:
+        if done_at and time.monotonic() - done_at[0] < seconds:
+            return 0
+        found = work(world)
+        done_at[:] = [time.monotonic()]
+        return found
+
+    return when_due
+
+
 def _beat(world: World, name: str, holder: str, *, first: bool) -> bool:
     with world.ledger.transaction() as connection:
         if first:

@@ -17,7 +17,7 @@ from policy.free_text import free_text
 from policy.lifecycle import Actor, Event, deletable
 from policy.names import EmailAddress, RequestId
 from policy.permissions import Action, Principal, engineer, freshet, may, principal_of
-from policy.request import Kind, Outcome, Request
+from policy.request import Kind, Outcome, Request, Status
 from policy.submission import Origin, check_change, check_start
 from tasks.change import announce, change
 from tasks.plan import undated
@@ -78,7 +78,11 @@ def ask(world: World, number: RequestId, question: str) -> Request:
     def columns(request: Request) -> Mapping[str, object]:
         return {"question": words, "answer": None, **undated(request)}
 
-    return act(world, number, None, Action.DEFER, Event.ASK, words, columns=columns)
+    def check(_connection: Connection, _estate: Estate, _who: Principal, request: Request) -> None:
+        if request.status is Status.IN_PROGRESS:
+            raise Refused(f"request: {number} is In Progress and waits for nobody; ask when it has ended")
+
+    return act(world, number, None, Action.DEFER, Event.ASK, words, columns=columns, first=check)
 
 
 def answer(world: World, number: RequestId, as_email: str | None, text: str) -> Request:
@@ -207,6 +211,16 @@ def clear(world: World, number: RequestId, reason: str, *, finished: bool) -> Re
     """
     words = free_text(reason, "reason")
     event = Event.CONFIRM if finished else Event.CLEAR
+
+    def unlock(connection: Connection, estate: Estate, _who: Principal, request: Request) -> None:
+        run = runs.last(connection, request.id)
+        runs.unlock(connection, request.id)
+        if finished and request.kind is Kind.UPGRADE and request.version is not None:
+            webapp = estate.webapp(request.site)
+            release = estate.release(webapp.application, request.version)
+            installed.record(connection, webapp=webapp.key, release=release, run=run.id if run else None)
+            installed.acknowledge(connection, webapp=webapp.key)
+
     return act(
         world,
         number,
@@ -215,7 +229,7 @@ def clear(world: World, number: RequestId, reason: str, *, finished: bool) -> Re
         event,
         words,
         columns=lambda _: {"scheduled_for": None},
-        first=lambda connection, _estate, _who, request: runs.unlock(connection, request.id),
+        first=unlock,
     )
 
 

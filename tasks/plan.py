@@ -31,9 +31,6 @@ from tasks.world import World
 SOON = timedelta(minutes=30)
 """A turn this near that only other work holds up is not a date, and no reason to move one."""
 
-ROUND = timedelta(minutes=1)
-"""The planner counts in whole minutes."""
-
 _OTHERS = frozenset({Why.BUSY, Why.WINDOW_FULL})
 _PLANNED = (Status.TO_BE_SCHEDULED, Status.SCHEDULED)
 
@@ -86,7 +83,7 @@ def plan_now(world: World) -> int:
 
 def dated(waiting: Waiting, answer: Placement, now: datetime) -> dict[str, object]:
     """The columns of a request whose date becomes `answer`: the start, and the start-by that goes with it."""
-    start = _start(waiting, answer, now)
+    start = _start(answer, now)
     return {"scheduled_for": start, **_bounds(waiting, answer, start)}
 
 
@@ -214,13 +211,9 @@ def _apply(world: World, estate: Estate, decision: Decision) -> int:
         return 1
 
 
-def _start(waiting: Waiting, answer: Placement, now: datetime) -> datetime:
-    """The placed minute, or this very moment when nothing but the rounding lies between."""
-    if answer.reason.why is not Why.NOW or answer.start - now > ROUND:
-        return answer.start
-    calendar = waiting.calendar
-    span = calendar.span(calendar.index(now))
-    return answer.start if span is None else min(answer.start, max(now, span.start))
+def _start(answer: Placement, now: datetime) -> datetime:
+    """The placed minute, or this very moment when nothing keeps it waiting."""
+    return now if answer.reason.why is Why.NOW else answer.start
 
 
 def _bounds(waiting: Waiting, answer: Placement, start: datetime) -> dict[str, object]:

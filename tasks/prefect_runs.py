@@ -90,14 +90,18 @@ def has_ended(api: str, flow_run: UUID) -> bool:
         return found.state is not None and found.state.is_final()
 
 
-def withdraw_run(api: str, flow_run: UUID) -> None:
-    """Cancel a Prefect run that has not begun.
+def withdraw_run(api: str, flow_run: UUID, reason: str) -> None:
+    """Cancel a Prefect run that has not begun, or waits for an answer, and show `reason` with it.
+
+    One that is over stays as it ended.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
     with _prefect(api) as client:
         try:
-            client.set_flow_run_state(flow_run, Cancelled(message="The request was moved or withdrawn."))
+            state = client.read_flow_run(flow_run).state
+            if state is None or not state.is_final():
+                client.set_flow_run_state(flow_run, Cancelled(message=reason))
         except ObjectNotFound:
             return  # Somebody deleted it: just as withdrawn.

@@ -45,8 +45,7 @@ def read_queue(connection: Connection, estate: Estate, now: datetime) -> Reading
     queue = Queue(
         now=now,
         waiting=tuple(
-            waiting_of(estate, request, calendars, history.get(request.site, ()), now, locked)
-            for request in found
+            waiting_of(estate, request, calendars, history.get(request.site, ()), locked) for request in found
         ),
         running=tuple(running),
         capacities=capacities_of(estate),
@@ -113,7 +112,6 @@ def waiting_of(
     request: Request,
     calendars: Calendars,
     history: Iterable[Observation],
-    now: datetime,
     locked: Collection[str] = (),
 ) -> Waiting:
     """`request` as the planner sees it.
@@ -123,7 +121,6 @@ def waiting_of(
         request: one that waits.
         calendars: shared between the requests of one queue.
         history: what runs on its site have taken.
-        now: the present instant.
         locked: the web applications that a stuck run holds.
     """
     took = expected(request, history)
@@ -143,18 +140,10 @@ def waiting_of(
         zone=estate.customer(request.site.customer).zone,
         not_before=request.not_before,
         start_by=request.start_by,
-        confirmed=_confirmed(request, now),
+        confirmed=request.scheduled_for,
         hold=hold,
         scopes=scopes_of(estate, request.site),
     )
-
-
-def _confirmed(request: Request, now: datetime) -> datetime | None:
-    """The announced date; one that has come counts as now until its start-by, so that it keeps its turn."""
-    at = request.scheduled_for
-    if at is None or at > now or (request.start_by is not None and request.start_by < now):
-        return at
-    return now
 
 
 def _running(

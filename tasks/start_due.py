@@ -54,7 +54,7 @@ def start_due(world: World) -> int:
         if has_ended(world.settings.prefect_api, shown.flow_run)
     ]
     for shown in outdated:
-        withdraw_run(world.settings.prefect_api, shown.flow_run)
+        withdraw_run(world.settings.prefect_api, shown.flow_run, "The request was moved or withdrawn.")
         with world.ledger.transaction() as connection:
             displays.withdraw(connection, shown)
     return len(made) + len(outdated)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from portal.cli import stack_commands
+from portal.cli import request_changes, stack_commands
 from portal.cli.application_commands import application_app
 from portal.cli.demo_command import demo
 from portal.cli.estate_commands import estate_app
 from portal.cli.group_commands import group_app
 from portal.cli.protection_commands import protection_app
 from portal.cli.queue_commands import queue_app
+from portal.cli.recurring_commands import recurring_app
 from portal.cli.release_commands import release_app
 from portal.cli.report_command import report
 from portal.cli.request_commands import request_app
@@ -27,10 +28,12 @@ app = typer.Typer(
 )
 app.command()(demo)
 stack_commands.register(app)
+request_changes.register(request_app)
 app.add_typer(request_app, name="request")
 app.add_typer(queue_app, name="queue")
 app.add_typer(release_app, name="release")
 app.add_typer(group_app, name="group")
+app.add_typer(recurring_app, name="recurring")
 app.add_typer(estate_app, name="estate")
 app.add_typer(protection_app, name="protection")
 app.add_typer(application_app, name="application")

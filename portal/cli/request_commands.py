@@ -1,10 +1,7 @@
-"""`freshet request …`: ask for work, look at it, move it, end it."""
+"""`freshet request …`: ask for work and look at it; `portal.cli.request_changes` has what changes it."""
 
 from __future__ import annotations
 
-import sys
-import time
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -13,15 +10,15 @@ from infra.ledger import requests
 from policy.errors import Refused
 from policy.local_time import parse_when
 from policy.names import CustomerName, Environment, RequestId, SiteId, Version
-from policy.request import Kind, Outcome, Request, Status
+from policy.request import Kind, Request, Status
 from policy.wish import Wish
-from portal.cli.output import NOT_DONE, STUCK, answers, console, say, show_json, show_table
+from portal.cli.following import exit_as_it_ended, follow, seconds
+from portal.cli.output import answers, say, show_json, show_table
 from tasks import manage
 from tasks.queue_view import place_of
-from tasks.reschedule import reschedule
 from tasks.submit import submit
 from tasks.view import detail, view
-from tasks.world import World, open_world
+from tasks.world import open_world
 
 request_app = typer.Typer(
     name="request",
@@ -89,7 +86,7 @@ def submit_command(
         with world.ledger.transaction() as connection:
             show_json(detail(connection, request.id))
     if wait:
-        _exit_as_it_ended(request)
+        exit_as_it_ended(request)
 
 
 @request_app.command("list")
@@ -181,7 +178,7 @@ def show_command(number: Number, as_email: As = None, as_json: Json = False) -> 
         show_table(
             ["step", "state", "seconds", "undo s", "error"],
             [
-                (s["name"], s["state"], _s(s["seconds"]), _s(s["undo_seconds"]), s["error"])
+                (s["name"], s["state"], seconds(s["seconds"]), seconds(s["undo_seconds"]), s["error"])
                 for s in found["steps"]
             ],
         )
@@ -190,141 +187,6 @@ def show_command(number: Number, as_email: As = None, as_json: Json = False) -> 
         ["at", "what", "by", "to", "reason"],
         [(e["at"], e["verb"], e["by"], e["to"], e["reason"]) for e in found["events"]],
     )
-
-
-@request_app.command("cancel")
-@answers
-def cancel_command(
-    number: Number,
-    reason: Annotated[str, typer.Option(help="why; the contact is told")] = "",
-    as_email: As = None,
-) -> None:
-    """Cancel a request that has not begun (To Be Scheduled or Scheduled)."""
-    _said(manage.cancel(open_world(), RequestId(number), as_email, reason))
-
-
-@request_app.command("delete")
-@answers
-def delete_command(number: Number, as_email: As = None) -> None:
-    """Take an ended request off the list; its events stay in the ledger."""
-    manage.delete(open_world(), RequestId(number), as_email)
-    say(f"{number}: deleted from the list")
-
-
-@request_app.command("defer")
-@answers
-def defer_command(
-    number: Number, reason: Annotated[str, typer.Option(help="why; the contact is told")], as_email: As = None
-) -> None:
-    """Put a request on hold until further notice."""
-    _said(manage.defer(open_world(), RequestId(number), as_email, reason))
-
-
-@request_app.command("resume")
-@answers
-def resume_command(number: Number, as_email: As = None) -> None:
-    """Take a deferred request off hold; it keeps its place in the queue."""
-    _said(manage.resume(open_world(), RequestId(number), as_email))
-
-
-@request_app.command("ask")
-@answers
-def ask_command(
-    number: Number, question: Annotated[str, typer.Argument(help="what the customer has to decide")]
-) -> None:
-    """Put a question to the customer; the request waits as Pending Input."""
-    _said(manage.ask(open_world(), RequestId(number), question))
-
-
-@request_app.command("answer")
-@answers
-def answer_command(
-    number: Number, text: Annotated[str, typer.Argument(help="the answer")], as_email: As = None
-) -> None:
-    """Answer the question that a request waits for."""
-    _said(manage.answer(open_world(), RequestId(number), as_email, text))
-
-
-@request_app.command("reschedule")
-@answers
-def reschedule_command(
-    number: Number,
-    at: Annotated[str, typer.Option(metavar='"2026-11-22 02:00"', help="the new local time")],
-    reason: Annotated[str, typer.Option(help="why; the contact is told")] = "",
-    as_email: As = None,
-) -> None:
-    """Move a waiting request to another date; the contact is told."""
-    _said(reschedule(open_world(), RequestId(number), as_email, at, reason))
-
-
-@request_app.command("retry")
-@answers
-def retry_command(number: Number, as_email: As = None) -> None:
-    """Give a request that was put back or expired a new date."""
-    _said(manage.retry(open_world(), RequestId(number), as_email))
-
-
-@request_app.command("undo")
-@answers
-def undo_command(
-    number: Number,
-    reason: Annotated[str, typer.Option(help="why")] = "",
-    as_email: As = None,
-    wait: Annotated[bool, typer.Option("--wait", help="follow it until it has ended")] = False,
-) -> None:
-    """Take a finished refresh back: the database that it replaced returns, within the undo period."""
-    world = open_world()
-    request = manage.undo(world, RequestId(number), as_email, reason)
-    _said(request)
-    if wait:
-        _exit_as_it_ended(follow(world, request.id, quiet=False))
-
-
-@request_app.command("clear")
-@answers
-def clear_command(
-    number: Number,
-    reason: Annotated[str, typer.Option(help="what was mended, kept in the ledger")],
-    finished: Annotated[
-        bool, typer.Option("--finished", help="the work itself was finished by hand, not taken back")
-    ] = False,
-) -> None:
-    """Unlock a stuck site after a person has mended it."""
-    _said(manage.clear(open_world(), RequestId(number), reason, finished=finished))
-
-
-def follow(world: World, number: RequestId, *, quiet: bool) -> Request:
-    """Wait until `number` has ended, with a line for each change; Ctrl-C ends the waiting only."""
-    told = 0
-    while True:
-        with world.ledger.transaction() as connection:
-            found = detail(connection, number)
-            request = requests.get(connection, number)
-        lines = [
-            f"{e['to'] or e['verb']}" + (f": {e['reason']}" if e["reason"] else "") for e in found["events"]
-        ]
-        lines += [
-            f"  {s['name']}: {s['state']} {_s(s['seconds'])}" for s in found["steps"] if s["state"] == "done"
-        ]
-        if not quiet:
-            for line in sorted(lines[told:], key=lines.index):
-                console.print(f"{datetime.now().astimezone():%H:%M:%S} {number} {line}", markup=False)
-            told = max(told, len(lines))
-            sys.stdout.flush()
-        if request.outcome is not None:
-            return request
-        time.sleep(0.5)
-
-
-def _exit_as_it_ended(request: Request) -> None:
-    if request.outcome is Outcome.STUCK:
-        raise typer.Exit(STUCK)
-    if request.outcome is not Outcome.DONE:
-        raise typer.Exit(NOT_DONE)
-
-
-def _said(request: Request) -> None:
-    say(f"{request.id}: {request.status.value}" + (f" - {request.reason}" if request.reason else ""))
 
 
 def _status(text: str) -> Status:
@@ -344,7 +206,3 @@ def _short(sentence: str) -> str:
     """What fits a list; `request show` has the whole of it."""
     line = " ".join(sentence.split())
     return line if len(line) <= REASON_WIDTH else f"{line[: REASON_WIDTH - 1]}…"
-
-
-def _s(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f}"

@@ -234,7 +234,16 @@ def test_waiting_for_the_end_exits_as_it_ended(terminal: Terminal, finish: Finis
     result = terminal.run(*SUBMIT, "--site", "sandbox", "--refresh", "--wait")
     worker.join()
     assert result.exit_code == code, result.output
-    assert "In Progress" in result.stdout
+    lines = [line.split(" ", 2)[2] for line in result.stdout.splitlines()[1:]]
+    ends = "Completed" if finish is Finish.DONE else "Unable to Complete"
+    assert lines[-1].startswith(ends)
+    assert [line.partition(":")[0] for line in lines] == [
+        "To Be Scheduled",
+        "Scheduled",
+        "Not Started",
+        "In Progress",
+        ends,
+    ]
 
 
 def test_the_life_of_a_request_at_the_terminal(terminal: Terminal) -> None:

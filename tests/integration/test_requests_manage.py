@@ -16,6 +16,7 @@ from policy.names import RequestId, SiteId, Version
 from policy.request import Kind, Outcome, Status
 from tasks import manage
 from tasks.reschedule import reschedule
+from tasks.time_out import time_out
 from tests.integration.request_worlds import (
     DANA,
     LI,
@@ -72,6 +73,7 @@ def test_never_cancelled_once_in_progress(world: RequestWorld) -> None:
         said = refused(lambda who=email: manage.cancel(world.world, number, who, ""))  # type: ignore[misc]
         assert "'In Progress' cannot be cancelled" in said
     for change in (
+        lambda: manage.ask(world.world, number, "Really?"),
         lambda: manage.defer(world.world, number, None, "Wait"),
         lambda: reschedule(world.world, number, DANA, "2026-11-23 02:00", ""),
         lambda: manage.delete(world.world, number, DANA),
@@ -132,6 +134,21 @@ def test_a_question_stops_a_request_until_it_is_answered(world: RequestWorld) ->
     assert "be answered" in refused(lambda: manage.answer(world.world, number, DANA, "Yes"))
     world.plan_at(NOW + timedelta(days=2))
     assert world.get(number).status is Status.SCHEDULED
+
+
+def test_a_question_without_an_answer_becomes_a_hold_that_says_so(world: RequestWorld) -> None:
+    number = scheduled(world)
+    manage.ask(world.world, number, "May the reports go?")
+    world.clock.at = NOW + WEEK - timedelta(minutes=1)
+    assert time_out(world.world) == 0
+    world.clock.at = NOW + WEEK
+    assert time_out(world.world) == 1
+    assert time_out(world.world) == 0
+    request = world.get(number)
+    assert request.status is Status.DEFERRED
+    assert "No answer came within 7 days" in request.reason
+    assert world.mails(number)[-1] == ("deferred", DANA)
+    assert manage.resume(world.world, number, None).status is Status.TO_BE_SCHEDULED
 
 
 def test_a_contact_moves_a_refresh_in_the_own_time_zone(world: RequestWorld) -> None:

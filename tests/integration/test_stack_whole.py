@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import smtplib
+import time
 import urllib.parse
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -18,13 +20,21 @@ from psycopg import sql
 from typer.testing import CliRunner, Result
 
 from infra.aws_client import client
+from infra.ledger import requests
 from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack import settings_file
 from infra.stack.processes import carrying
-from policy.names import SecretName
+from policy.names import RequestId, SecretName, SiteId
+from policy.permissions import engineer
+from policy.request import Status
+from policy.wish import Wish
 from portal.cli import stack_commands
 from portal.cli.estate_commands import estate_app
+from tasks import manage
+from tasks.prefect_runs import make_run
+from tasks.submit import submit
+from tasks.world import open_world
 from tests.ports import free_base
 
 app = typer.Typer()
@@ -224,3 +234,71 @@ def test_the_rendered_estate_is_right_and_an_edited_one_is_kept(state: Path) -> 
     assert answer.exit_code == 0
     assert "was edited by hand" in answer.output
     assert estate.read_text() == edited
+
+
+def forms(settings: Settings, name: str) -> list[dict[str, Any]]:
+    """Prefect's runs of that name."""
+    asked = {"flow_runs": {"name": {"any_": [name]}}}
+    answer = httpx.post(f"{settings.prefect_api}/flow_runs/filter", json=asked, timeout=10)
+    return list(answer.raise_for_status().json())
+
+
+def when(settings: Settings, name: str, state: str, key: str = "") -> dict[str, Any]:
+    """The run of that name, as soon as it is in `state`, with a description that has `key` in it."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        for run in forms(settings, name):
+            if run["state"]["name"] == state and key in described(settings, run):
+                return run
+        time.sleep(0.5)
+    raise AssertionError(f"{name}: {[run['state'] for run in forms(settings, name)]}")
+
+
+def described(settings: Settings, run: dict[str, Any]) -> str:
+    """What Prefect's page shows above the form."""
+    keyset = run["state"]["state_details"].get("run_input_keyset") or {}
+    if "description" not in keyset:
+        return ""
+    answer = httpx.get(
+        f"{settings.prefect_api}/flow_runs/{run['id']}/input/{keyset['description']}", timeout=10
+    )
+    return answer.text
+
+
+def resume(settings: Settings, run: dict[str, Any], **given: str) -> str:
+    """Press `Resume` on the form; what the server said."""
+    url = f"{settings.prefect_api}/flow_runs/{run['id']}/resume"
+    return str(httpx.post(url, json={"run_input": given}, timeout=10).raise_for_status().json()["status"])
+
+
+def test_a_question_is_answered_on_prefects_form(settings: Settings) -> None:
+    world = open_world(settings)
+    asker = engineer(settings.engineer)
+
+    wish = Wish(site=SiteId.parse("lakeside/sandbox"), version=None, refresh=True)
+    first = submit(world, wish, asker).request.id
+    manage.ask(world, first, "May the reports of last term go?")
+
+    def status(number: RequestId) -> Status:
+        with world.ledger.transaction() as connection:
+            return requests.get(connection, number).status
+
+    make_run(settings.prefect_api, "dispatch/dispatch", name="dispatch", parameters={}, at=None, key="trial")
+    name = f"{first} lakeside/sandbox question"
+    form = when(settings, name, "Suspended", "May the reports of last term go?")
+    assert resume(settings, form) == "REJECT", "an empty form is no answer"
+    assert resume(settings, form, by="somebody@else.example.org", answer="Yes.") == "ACCEPT"
+    form = when(settings, name, "Suspended", "Your answer was not taken")
+    assert status(first) is Status.PENDING_INPUT
+    assert resume(settings, form, by="dana.brooks@lakeside.example.org", answer="Yes, they may.") == "ACCEPT"
+    done = when(settings, name, "Completed")
+    assert done["state"]["message"].startswith(f"{first} for lakeside/sandbox is ")
+    assert status(first) in {Status.TO_BE_SCHEDULED, Status.SCHEDULED}
+
+    manage.ask(world, first, "And the photographs?")
+    waiting = when(settings, name, "Suspended", "And the photographs?")
+    manage.answer(world, first, None, "Those too.")
+    closed = when(settings, name, "Cancelled")
+    assert closed["id"] == waiting["id"]
+    assert closed["state"]["message"] == "The question is not open any more."
+    manage.cancel(world, first, None, "Only a trial.")

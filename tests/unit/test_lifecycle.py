@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -113,6 +115,16 @@ def test_refusals_say_who_may_instead() -> None:
         Refused, match="'In Progress' cannot be cancelled; that is possible from 'Scheduled' or"
     ):
         advance(Status.IN_PROGRESS, None, Event.CANCEL, Actor.ENGINEER)
+
+
+def test_the_guides_picture_shows_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs/guide/requests.md").read_text(encoding="utf-8")
+    picture = text.partition("stateDiagram-v2")[2].partition("```")[0]
+    names = dict(re.findall(r"^ +(\w+): (.+)$", picture, re.MULTILINE))
+    arrows = re.findall(r"^ +(\w+) --> (\w+):", picture, re.MULTILINE)
+    shown = {(names.get(a, a), names.get(b, b)) for a, b in arrows}
+    table = {(state.status.value, row.to.status.value) for (state, _), row in TRANSITIONS.items()}
+    assert shown == table
 
 
 class Life(RuleBasedStateMachine):

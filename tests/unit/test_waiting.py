@@ -246,3 +246,40 @@ def test_an_overdue_run_is_given_a_little_more_time_and_nobody_begins_beside_it(
     assert found is not None
     assert found.start > NOW
     assert found.reason.held_by == "R9"
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 30, 59])
+def test_whatever_may_start_now_is_due_now_at_any_second(seconds: int) -> None:
+    now = NOW + timedelta(seconds=seconds)
+    made = plan(Queue(now=now, waiting=(wait(1),)))
+    assert [place.request for place in made.due(now)] == ["R1"]
+    assert made.answers[RequestId("R1")].reason.why is Why.NOW
+
+
+@pytest.mark.parametrize("late", [timedelta(seconds=1), timedelta(minutes=29, seconds=30)])
+def test_a_date_that_has_come_keeps_its_turn_as_long_as_it_may_begin(late: timedelta) -> None:
+    """Looked at late, or held up by a run that takes longer, it does not fall behind who asked before."""
+    announced = wait(9, confirmed=NOW, not_before=NOW, start_by=NOW + HOUR)
+    before = wait(1, expected=8 * HOUR)
+    queue = Queue(now=NOW + late, waiting=(before, announced))
+    found = plan(queue).placement(announced.id)
+    assert found is not None
+    assert found.start <= queue.now
+    assert found.kept
+    assert found.reason.why is Why.CONFIRMED
+    run = Running(run=RunId("r8a1"), uses=(Use("server:trial"),), until=NOW + late + timedelta(minutes=20))
+    held_up = plan(replace(queue, running=(run,))).placement(announced.id)
+    assert held_up is not None
+    assert timedelta(0) < held_up.start - queue.now <= timedelta(minutes=21)
+    assert not held_up.kept
+    too_late = plan(replace(queue, now=NOW + 2 * HOUR)).placement(announced.id)
+    assert too_late is not None
+    assert too_late.start == NOW + timedelta(days=1)
+
+
+def test_the_last_minute_of_a_window_is_not_used_when_it_is_already_begun() -> None:
+    """The work fits at 12:00:00 sharp; at 12:00:30 it would end half a minute after the deadline."""
+    request = wait(1, start_by=NOW)
+    assert plan(Queue(now=NOW, waiting=(request,))).placement(request.id) is not None
+    later = plan(Queue(now=NOW + timedelta(seconds=30), waiting=(request,)))
+    assert later.answers[request.id].reason.why is Why.EXPIRED

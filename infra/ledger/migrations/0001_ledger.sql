@@ -284,6 +284,47 @@ create table campaign_member (
     primary key (campaign, customer)
 );
 
+create table recurrence (
+    id integer generated always as identity primary key,
+    customer text not null,
+    environment text not null,
+    asked_by text not null,
+    which text not null check (which in ('every', 'every-other', 'first', 'second', 'third', 'fourth', 'last')),
+    day text not null check (day in ('mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun')),
+    start time not null,
+    zone text not null,
+    since date not null,
+    until date,
+    skipped date[] not null default '{}',
+    made_at timestamptz not null,
+    ended_at timestamptz
+);
+create unique index one_recurrence_per_site on recurrence (customer, environment) where ended_at is null;
+
+create table recurrence_date (
+    recurrence integer not null references recurrence,
+    day date not null,
+    request integer references request,
+    reason text not null default '',
+    primary key (recurrence, day)
+);
+comment on table recurrence_date is 'the request of each date, or why it could not be asked for so far';
+
+create view open_question as
+    select request.number as request, max(event.id) as event
+    from request join event on event.request = request.number and event.verb = 'ask'
+    where request.status = 'Pending Input' and request.deleted_at is null
+    group by request.number;
+
+create table form (
+    request integer not null references request,
+    event bigint not null references event,
+    flow_run text not null,
+    closed_at timestamptz,
+    primary key (request, event)
+);
+comment on table form is 'which Prefect run waits for the answer to which question';
+
 create table display (
     request integer not null references request,
     key text primary key,
