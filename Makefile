@@ -35,7 +35,7 @@ demo: environment  ## three real requests from the queue to the reported result 
 	@$(BIN)/freshet demo $(if $(KEEP),--keep)
 
 test: environment lint  ## everything but the long matrices
-	@$(BIN)/python -m pytest -m "not slow and not longhaul"
+	@$(BIN)/python -m pytest -m "not slow and not longhaul" -n 2 --dist loadfile
 
 test-slow: environment  ## the long matrices: minutes each
 	@$(BIN)/python -m pytest -m "slow and not longhaul"
