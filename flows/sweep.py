@@ -16,6 +16,8 @@ from policy.errors import FreshetError, Refused, Unavailable
 from policy.names import RequestId
 from policy.request import Kind
 from tasks.engine_clean_up import clean_up_engines
+from tasks.golden import tidy_images
+from tasks.golden_run import ask_due
 from tasks.logs import quiet_logs
 from tasks.send_outbox import send_outbox
 from tasks.tidy import tidy
@@ -49,6 +51,7 @@ def sweep_once(*, dry_run: bool) -> dict[str, list[str]]:
     return {
         "taken_over": _take_over(world, dry_run=dry_run),
         "tidied": _tidy(world, dry_run=dry_run),
+        "golden": _golden(world, dry_run=dry_run),
         "woken": _wake(world, dry_run=dry_run),
         "delivered": [] if dry_run else _deliver(world),
     }
@@ -83,6 +86,18 @@ def _tidy(world: World, *, dry_run: bool) -> list[str]:
         # The estate's file has mistakes: nothing is dropped by it, and the rest of the sweep goes on.
         log.warning("%s", error, extra={"action": "tidy"})
         return [str(error)]
+
+
+def _golden(world: World, *, dry_run: bool) -> list[str]:
+    """Images too old are dropped before new ones are asked for, so that there is room."""
+    lines: list[str] = []
+    try:
+        lines += tidy_images(world, dry_run=dry_run)
+        lines += ask_due(world, dry_run=dry_run)
+    except (Refused, Unavailable) as error:
+        log.warning("%s", error, extra={"action": "golden"})
+        lines.append(str(error))
+    return lines
 
 
 def _status(world: World, request: RequestId) -> str:

@@ -73,6 +73,8 @@ class Builder:
             name=head.estate,
             undo=timedelta(days=head.undo_days),
             concurrent_runs=head.concurrent_runs,
+            golden_every=timedelta(hours=head.golden_every_hours),
+            golden_oldest=timedelta(hours=head.golden_oldest_hours),
             servers={
                 ServerName(k): v
                 for k, v in self._section("database_servers", shape.ServerShape, self._server).items()
@@ -146,6 +148,8 @@ class Builder:
             owner=Login(user=part.owner.user, secret=part.owner.secret),
             reader=Login(user=reader.user, secret=reader.secret) if reader else None,
             slots=part.slots,
+            busy_share=part.busy_share,
+            most_mb_per_s=part.most_mb_per_s,
         )
 
     def _host(self, name: str, part: shape.HostShape) -> Host:

@@ -16,6 +16,9 @@ from infra.estate_yaml import Document, YamlError
 from policy.errors import Refused
 from policy.estate import Estate
 
+_PLAIN = frozenset({"estate", "undo_days", "concurrent_runs", "golden_every_hours", "golden_oldest_hours"})
+"""What the top level says by itself; everything else in it is a section."""
+
 
 def load_estate(path: Path) -> Estate:
     """The estate that the file at `path` declares.
@@ -70,7 +73,7 @@ def _mended(given: dict[str, object]) -> HeadShape:
     sections: dict[str, object] = {}
     for name, field in HeadShape.model_fields.items():
         wanted = list if name == "releases" else dict
-        if name not in {"estate", "undo_days", "concurrent_runs"}:
+        if name not in _PLAIN:
             value = given.get(name)
             sections[name] = value if isinstance(value, wanted) else wanted()
         elif not field.is_required():

@@ -21,6 +21,7 @@ _YEAR = timedelta(days=366)
 
 def check(estate: Estate, windows: Mapping[str, Window], findings: Findings) -> None:
     """Report every rule that `estate` and its `windows` break."""
+    _golden(estate, findings)
     # A customer of whom a part was left out is not also told what that part lacks.
     broken = {f.path.split(".")[1] for f in findings.found if f.path.startswith("customers.")}
     _windows(windows, findings)
@@ -36,6 +37,12 @@ def check(estate: Estate, windows: Mapping[str, Window], findings: Findings) -> 
             findings.add(
                 ("contacts", contact.email), "this contact may see nothing", "give it customers or groups"
             )
+
+
+def _golden(estate: Estate, findings: Findings) -> None:
+    if estate.golden_every and estate.golden_oldest <= estate.golden_every:
+        problem = "images would be too old before the next is built"
+        findings.add(("golden_oldest_hours",), problem, "make it longer than golden_every_hours")
 
 
 def _windows(windows: Mapping[str, Window], findings: Findings) -> None:

@@ -49,7 +49,11 @@ from policy.names import (
 Text = Annotated[str, PlainValidator(text_of)]
 Flag = Annotated[bool, PlainValidator(flag)]
 Port = Annotated[int, PlainValidator(number(1, 65535))]
+GoldenEvery = Annotated[int, PlainValidator(number(0, 2160))]
+GoldenOldest = Annotated[int, PlainValidator(number(1, 2160))]
 UndoDays = Annotated[int, PlainValidator(number(0, 90))]
+Percent = Annotated[int, PlainValidator(number(1, 100))]
+MegabytesPerSecond = Annotated[int, PlainValidator(number(1, 100_000))]
 Slots = Annotated[int, PlainValidator(number(1, 64))]
 Zone = Annotated[ZoneInfo, PlainValidator(zone)]
 Day = Annotated[date, PlainValidator(day)]
@@ -97,6 +101,8 @@ class HeadShape(Shape):
     estate: Text
     undo_days: UndoDays = 7
     concurrent_runs: Slots = 4
+    golden_every_hours: GoldenEvery = 0
+    golden_oldest_hours: GoldenOldest = 168
     windows: dict[str, Any] = {}
     freezes: dict[str, Any] = {}
     database_servers: dict[str, Any]
@@ -148,6 +154,8 @@ class ServerShape(Shape):
     owner: LoginShape
     reader: LoginShape | None = None
     slots: Slots = 2
+    busy_share: Percent = 25
+    most_mb_per_s: MegabytesPerSecond | None = None
 
 
 class HostShape(Shape):

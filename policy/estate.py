@@ -136,6 +136,8 @@ class DatabaseServer:
         owner: creates, renames and drops databases here.
         reader: can only read (fence four); present on servers that hold Production.
         slots: how many runs may work on this server at once.
+        busy_share: percent of the time in which each stream of a copy may read here while others work.
+        most_mb_per_s: upper bound of all streams of a copy together, in megabytes a second; None is none.
     """
 
     name: ServerName
@@ -146,6 +148,8 @@ class DatabaseServer:
     owner: Login
     reader: Login | None
     slots: int = 2
+    busy_share: int = 25
+    most_mb_per_s: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +293,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Estate:
-    """Everything that is hosted, as declared."""
+    """Everything that is hosted, as declared.
+
+    Attributes:
+        golden_every: how often golden images are built anew; zero means only by hand.
+        golden_oldest: an image whose data are older is not cloned, and dropped.
+    """
 
     name: str
     undo: timedelta
@@ -302,6 +311,8 @@ class Estate:
     contacts: Mapping[EmailAddress, Contact]
     freezes: tuple[Freeze, ...]
     concurrent_runs: int = 4
+    golden_every: timedelta = timedelta(0)
+    golden_oldest: timedelta = timedelta(days=7)
 
     def customer(self, name: CustomerName) -> Customer:
         """The customer called `name`.

@@ -230,5 +230,15 @@ def failed_name(database: DatabaseName, run: RunId) -> str:
 
 
 def golden_name(database: DatabaseName) -> str:
-    """The masked image of Production's `database`, kept beside the targets; at most 48 bytes."""
+    """The masked image that a site's `database` is cloned from, kept beside it; at most 48 bytes."""
     return f"{database}__golden"
+
+
+def building_name(database: DatabaseName, build: int) -> str:
+    """The image that `build` is making; it is cloned only once it has the image's name. At most 60 bytes."""
+    return f"{golden_name(database)}_b{build}"
+
+
+def retired_name(database: DatabaseName) -> str:
+    """The image whose place a new one is taking; at most 52 bytes."""
+    return f"{golden_name(database)}_old"

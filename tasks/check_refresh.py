@@ -22,7 +22,7 @@ from infra.postgres.selections import selections
 from infra.postgres.swap import check_swap
 from policy.errors import Refused
 from tasks.pair import Pair, pair
-from tasks.releases import installed_release
+from tasks.releases import installed_release, same_release
 from tasks.step import Step, Work
 
 
@@ -46,10 +46,10 @@ def _do(work: Work) -> Mapping[str, object]:
                 )
             ),
             *_refusals(ends.key),
-            *_versions(ends),
+            *_versions(work, ends),
             *check_swap(server, ends.target.site.database),
             *check_dress(server, ends.target.site.database),
-            *_policy(ends, source, target),
+            *_policy(work, ends, source, target),
         ]
         if findings:
             raise Refused(*findings)
@@ -57,7 +57,7 @@ def _do(work: Work) -> Mapping[str, object]:
     return {"fingerprint": found, "policy": ends.protection().digest}
 
 
-def _policy(ends: Pair, source: psycopg.Connection, target: psycopg.Connection) -> Iterator[str]:
+def _policy(work: Work, ends: Pair, source: psycopg.Connection, target: psycopg.Connection) -> Iterator[str]:
     try:
         protection = ends.protection()
     except Refused as refused:
@@ -71,27 +71,20 @@ def _policy(ends: Pair, source: psycopg.Connection, target: psycopg.Connection) 
         yield from check_conditions(source, taken, ends.key())
         yield from check_probes(source, protection)
         yield from preflight(ends.job(taken, fingerprint(source)))
-    if _same_release(ends):
+    if same_release(work, ends.source.site, ends.target.site):
         # A newer target's schema is met after the migration only; the step itself checks it then.
         yield from check_preserve(protection, read_schema(target), schema)
 
 
-def _versions(ends: Pair) -> Iterator[str]:
+def _versions(work: Work, ends: Pair) -> Iterator[str]:
     source, target = (
-        installed_release(ends.work, ends.work.estate.webapp(site.id))
-        for site in (ends.source.site, ends.target.site)
+        installed_release(work, work.estate.webapp(site.id)) for site in (ends.source.site, ends.target.site)
     )
     if target.version.parts < source.version.parts:
         yield (
             f"version: {ends.target.site.id} runs {target.version} and Production {source.version}; data do "
             "not go back to an older release, so upgrade the site first (an upgrade with a refresh does both)"
         )
-
-
-def _same_release(ends: Pair) -> bool:
-    estate = ends.work.estate
-    source, target = estate.webapp(ends.source.site.id), estate.webapp(ends.target.site.id)
-    return source == target or installed_release(ends.work, source) == installed_release(ends.work, target)
 
 
 def _refusals(check: Callable[[], object]) -> tuple[str, ...]:

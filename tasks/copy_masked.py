@@ -7,14 +7,13 @@ that was cut off is begun anew in an empty database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from infra.postgres.dump import Dump
 from infra.postgres.fingerprint import fingerprint
 from infra.postgres.golden import GoldenClone
 from infra.postgres.incoming import create_incoming, drop_made, encoding_of, exists, tag_incoming
 from infra.postgres.marker import Marker, read_marker, write_marker
-from infra.postgres.methods import CopyMethod, choose
+from infra.postgres.methods import CopyMethod, CopyReport, choose
 from infra.postgres.physical import Physical
 from infra.postgres.progress import Progress
 from infra.postgres.rds import Rds
@@ -49,21 +48,20 @@ def _do(work: Work) -> Mapping[str, object]:
         encoding = encoding_of(source)
     method, offers = choose(METHODS, job)
     work.say(f"copying by the method '{method.name}'")
-    _make_room(ends, encoding, creates=method.creates)
+    _make_room(work, ends, encoding, creates=method.creates)
     work.prove()
     work.mid()
     report = method.copy(job, lambda progress: _tell(work, progress))
     work.prove()
-    _mark(ends, report.as_of)
+    _mark(work, ends, report)
     return {
         **report.facts(),
         "offers": [{"method": offer.method, "applies": offer.applies, "why": offer.why} for offer in offers],
     }
 
 
-def _make_room(ends: Pair, encoding: str, *, creates: bool) -> None:
+def _make_room(work: Work, ends: Pair, encoding: str, *, creates: bool) -> None:
     """Leave the incoming database empty, or absent for a method that creates it."""
-    work = ends.work
     with ends.on_server() as server:
         filled = False
         if exists(server, ends.incoming):
@@ -78,10 +76,10 @@ def _make_room(ends: Pair, encoding: str, *, creates: bool) -> None:
             )
 
 
-def _mark(ends: Pair, as_of: datetime) -> None:
+def _mark(work: Work, ends: Pair, report: CopyReport) -> None:
     """Close and tag what a method may have created, then say whole: the marker comes last."""
     with ends.on_server() as server:
-        tag_incoming(server, ends.target.site.database, ends.work.run, at=ends.work.clock.now())
+        tag_incoming(server, ends.target.site.database, work.run, at=work.clock.now(), proven=report.proven)
     with ends.on_incoming() as incoming:
         write_marker(
             incoming,
@@ -89,10 +87,10 @@ def _mark(ends: Pair, as_of: datetime) -> None:
                 environment=ends.target.site.id.environment,
                 customer=ends.target.site.id.customer,
                 source=str(ends.source.site.id),
-                data_time=as_of,
-                run=ends.work.run,
-                epoch=ends.work.epoch,
-                ledger=ends.work.estate.name,
+                data_time=report.as_of,
+                run=work.run,
+                epoch=work.epoch,
+                ledger=work.estate.name,
             ),
         )
 

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import psycopg
 from pydantic import SecretStr
 
 from infra.postgres.fences import guard
-from infra.postgres.methods import CopyJob
+from infra.postgres.golden_image import proof_word
+from infra.postgres.methods import CopyJob, Throttle
+from infra.postgres.neutralise import Places
 from infra.postgres.selection import Selections
 from infra.postgres.session import connect
+from infra.postgres.tag import read_tag
 from infra.protection_file import load_protection
+from infra.secrets import SecretFiles
 from policy.errors import Refused
-from policy.estate import Source, Target
+from policy.estate import Estate, Source, Target
 from policy.names import SecretName, golden_name, incoming_name
 from policy.protection import Protection
 from tasks.step import Work
@@ -28,18 +34,35 @@ SHORTEST_KEY = 16
 """Characters of a masking key; `freshet up` makes keys of 64."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A refresh's two ends, for one run."""
-
-    work: Work
-    source: Source
-    target: Target
+class Hand(Protocol):
+    """Who works at the two ends: a run, or the builder of a golden image."""
 
     @property
-    def incoming(self) -> str:
-        """The name of the database that the run builds."""
-        return incoming_name(self.target.site.database, self.work.run)
+    def run(self) -> str:
+        """Whose sessions these are."""
+        ...
+
+    estate: Estate
+    secrets: SecretFiles
+    scratch: Path
+
+    def prove(self) -> None:
+        """Prove the right to act; see `tasks.step.Work`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A refresh's two ends.
+
+    Attributes:
+        incoming: the name of the database that is built.
+    """
+
+    work: Hand
+    source: Source
+    target: Target
+    incoming: str
 
     def protection(self) -> Protection:
         """The protection policy of the application, read anew.
@@ -61,6 +84,18 @@ class Pair:
         if len(key.get_secret_value()) < SHORTEST_KEY:
             raise Refused(f"secret '{name}': a masking key has at least {SHORTEST_KEY} characters")
         return key
+
+    def proof(self) -> str:
+        """The word under which a golden image must have been proven to be cloned for this target."""
+        return proof_word(self.protection(), Places.of(self.source.site, self.target.site))
+
+    def throttle(self) -> Throttle:
+        """How much of Production's server a copy may take."""
+        server = self.source.server
+        limit = server.most_mb_per_s
+        return Throttle(
+            busy_share=server.busy_share / 100, bytes_per_s=None if limit is None else limit * 1_000_000
+        )
 
     def job(self, taken: Selections, fingerprint: str) -> CopyJob:
         """The copy that the run needs.
@@ -84,7 +119,10 @@ class Pair:
             key=self.key(),
             run=self.work.run,
             scratch=self.work.scratch,
-            golden=golden_name(self.source.site.database),
+            throttle=self.throttle(),
+            golden=golden_name(self.target.site.database),
+            golden_max_age=self.work.estate.golden_oldest,
+            proof=self.proof(),
             fingerprint=fingerprint,
             prove=self.work.prove,
         )
@@ -141,4 +179,17 @@ def pair(work: Work) -> Pair:
         Refused: the site is Production, or its Production cannot be read from.
     """
     site = work.request.site
-    return Pair(work=work, source=work.estate.source(site.customer), target=work.estate.target(site))
+    target = work.estate.target(site)
+    return Pair(
+        work=work,
+        source=work.estate.source(site.customer),
+        target=target,
+        incoming=incoming_name(target.site.database, work.run),
+    )
+
+
+def proven_clone(ends: Pair) -> bool:
+    """Whether the incoming database is a clone of an image that was proven under what holds now."""
+    with ends.on_server() as server:
+        tag = read_tag(server, ends.incoming)
+    return tag is not None and tag.proven == ends.proof()

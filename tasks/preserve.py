@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra.postgres.preserve import compare_kept
 from infra.postgres.preserve import preserve as carry
 from tasks.pair import pair
 from tasks.step import Step, Work
@@ -25,8 +24,7 @@ def _do(work: Work) -> Mapping[str, object]:
         work.prove()
         work.mid()
         carry(target, incoming, protection)
-        kept = compare_kept(target, incoming, protection)
-    return {"kept": [each.facts() for each in kept], "kept_at": work.clock.now().isoformat()}
+    return {"kept_at": work.clock.now().isoformat()}
 
 
 def _undo(work: Work) -> None:

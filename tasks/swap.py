@@ -11,6 +11,7 @@ from infra.postgres.swap import is_swapped, is_swapped_back, swap_back
 from infra.postgres.swap import swap as exchange
 from policy.names import previous_name
 from tasks.pair import pair
+from tasks.releases import target_release
 from tasks.step import Step, Work
 
 
@@ -25,7 +26,13 @@ def _do(work: Work) -> Mapping[str, object]:
     database = ends.target.site.database
     work.prove()
     work.mid()
-    report = exchange(ends.on_server, database, work.run, at=work.clock.now())
+    report = exchange(
+        ends.on_server,
+        database,
+        work.run,
+        at=work.clock.now(),
+        release=str(target_release(work).version),
+    )
     return {
         "swap_seconds": round(report.seconds, 3),
         "sessions_ended": report.ended,

@@ -15,6 +15,7 @@ from infra.postgres.tag import Standing, TaggedDatabase, tagged
 from policy.errors import Refused
 from policy.names import failed_name
 from tasks.pair import Pair, pair
+from tasks.releases import target_release
 from tasks.step import Step, Work
 
 
@@ -28,14 +29,8 @@ def _do(work: Work) -> Mapping[str, object]:
     ends = pair(work)
     database = ends.target.site.database
     with ends.on_server() as server:
-        found = _previous(server, ends)
-        if found is None:
-            raise Refused(
-                f"request: the database that {work.request.undoes} replaced is gone (its time was "
-                "over, or it was undone before); ask for a new refresh"
-            )
-        findings = check_swap(server, database)
-    if findings:
+        found, findings = judge_undo(work, ends, server)
+    if findings or found is None:
         raise Refused(*findings)
     work.prove()
     work.mid()
@@ -58,14 +53,37 @@ def _undo(work: Work) -> None:
         swap_forward(ends.on_server, database, aside.tag.of, by=work.run, at=work.clock.now())
 
 
-def _previous(server: psycopg.Connection, ends: Pair) -> TaggedDatabase | None:
+def judge_undo(
+    work: Work, ends: Pair, server: psycopg.Connection
+) -> tuple[TaggedDatabase | None, tuple[str, ...]]:
+    """The database that would come back, and every reason why it must not."""
+    site = ends.target.site
+    found = _previous(work, server, ends)
+    if found is None:
+        finding = (
+            f"request: the database that {work.request.undoes} replaced is gone (its time was over, or it "
+            "was undone before); ask for a new refresh"
+        )
+        return None, (finding,)
+    findings = list(check_swap(server, site.database))
+    now = target_release(work).version
+    if found.tag.release and found.tag.release != now:
+        findings.append(
+            f"version: {site.id} runs {now} since, and the database that {work.request.undoes} replaced "
+            f"belongs to {found.tag.release}; it would not fit. Ask for a new refresh; an engineer finds "
+            f"rows of before in '{found.name}' until the undo period ends"
+        )
+    return found, tuple(findings)
+
+
+def _previous(work: Work, server: psycopg.Connection, ends: Pair) -> TaggedDatabase | None:
     """The newest database that a run of the undone request set aside for this site."""
     found = [
         each
         for each in tagged(server)
         if each.tag.standing is Standing.PREVIOUS
         and each.tag.database == ends.target.site.database
-        and each.tag.run.request == ends.work.request.undoes
+        and each.tag.run.request == work.request.undoes
     ]
     return max(found, key=lambda each: each.tag.run.attempt, default=None)
 

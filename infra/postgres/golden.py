@@ -1,81 +1,37 @@
 """The golden image: a masked copy that nobody may enter, kept beside the targets and cloned in one statement.
 
-It says itself what it is, in its database comment: whose data, of when, under which policy and schema. Where
-the file system can share blocks and the server is PostgreSQL 18 or newer, a clone costs neither time nor
-space; elsewhere the server copies the files.
+It says itself what it is (`golden_image`). Where the file system can share blocks and the server is
+PostgreSQL 18 or newer, a clone costs neither time nor space; elsewhere the server copies the files.
 
-Invariant: an image takes its name only when it is whole and closed, and one that no longer fits the policy,
-the key, the schema or the age is not used.
+Invariant: an image that no longer fits the policy, the key, the schema, the addresses or the age is not used.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 import psycopg
 from psycopg import sql
 
 from infra.postgres.fingerprint import fingerprint
-from infra.postgres.incoming import close_to_others, exists
-from infra.postgres.methods import CopyJob, CopyMethod, CopyReport, Offer
-from infra.postgres.progress import Meter, Watch, unwatched
+from infra.postgres.golden_image import Golden, read_golden
+from infra.postgres.incoming import close_to_others
+from infra.postgres.methods import CopyJob, CopyReport, Offer
+from infra.postgres.progress import Meter, Watch
 from infra.postgres.server_error import telling
-from policy.errors import Refused, StepFailed
+from policy.errors import Refused, StepFailed, Unavailable
 
 ADMIN_DATABASE = "postgres"
 BYTES_PER_SECOND = 800_000_000
 """Where files are copied; a clone of blocks takes no time that grows with the size."""
 
 STANDING_SECONDS = 0.5
-_END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
-_PREFIX = "freshet golden "
-_ALLOW = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+ALLOW = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
 _FIRST_WITH_STRATEGY = 150000
 _FIRST_WITH_CLONE = 180000
 _TICK_SECONDS = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Golden:
-    """What an image's comment says.
-
-    Attributes:
-        source: server and database that it was made from.
-        system: that server's system identifier.
-        policy: `CopyJob.policy_hash` at that time.
-        schema: `fingerprint` of the source at that time.
-        as_of: the source's time of the data.
-    """
-
-    source: str
-    system: str
-    policy: str
-    schema: str
-    as_of: str
-    tables: int
-    rows: int
-    bytes: int
-
-    def age(self, now: datetime) -> timedelta:
-        """How old its data are."""
-        return now - datetime.fromisoformat(self.as_of)
-
-
-def read_golden(admin: psycopg.Connection, name: str) -> Golden | None:
-    """What the image `name` says of itself, or None if there is none or it is not one of ours."""
-    row = admin.execute(
-        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
-    ).fetchone()
-    if row is None or not (row[0] or "").startswith(_PREFIX):
-        return None
-    try:
-        return Golden(**json.loads(row[0].removeprefix(_PREFIX)))
-    except (ValueError, TypeError):
-        return None
 
 
 class GoldenClone:
@@ -104,6 +60,7 @@ class GoldenClone:
         Raises:
             Refused: the image does not fit any more.
             StepFailed: the server refused.
+            Unavailable: another image took its place meanwhile.
         """
         began = time.monotonic()
         image, reasons = _fitting(job)
@@ -112,9 +69,14 @@ class GoldenClone:
         checked = time.monotonic()
         with job.on_target(ADMIN_DATABASE, autocommit=True) as admin:
             _drop_incoming(admin, job.incoming)
-            how = _clone(admin, job.golden, job.incoming, image.bytes, progress)
+            how = clone(admin, job.golden, job.incoming, image.bytes, progress)
+            if read_golden(admin, job.golden) != image:
+                # What was cloned may be the new one, which nobody has judged.
+                _drop_incoming(admin, job.incoming)
+                raise Unavailable(f"golden image '{job.golden}' was replaced just now; it is tried again")
             close_to_others(admin, job.incoming)
-            admin.execute(_ALLOW.format(sql.Identifier(job.incoming), sql.SQL("true")))
+            admin.execute(ALLOW.format(sql.Identifier(job.incoming), sql.SQL("true")))
+        proven = f"neutralised and proven when it was built, {image.built_at}"
         return CopyReport(
             method=self.name,
             tables=image.tables,
@@ -122,111 +84,17 @@ class GoldenClone:
             bytes=image.bytes,
             phases={"checks": checked - began, "clone": time.monotonic() - checked},
             as_of=datetime.fromisoformat(image.as_of),
-            notes=(how,),
+            notes=(how, proven) if image.proven else (how,),
+            proven=image.proven,
         )
 
 
-@telling("building the golden image")
-def build_golden(
-    job: CopyJob, through: CopyMethod, progress: Watch = unwatched, *, asked: CopyJob | None = None
-) -> CopyReport:
-    """Build the image that `job` names through another method, and put it in the old one's place.
-
-    Args:
-        job: its `incoming` is the database to build in, as `through` needs it, on the server of the targets.
-        through: brings the masked data.
-        progress: told how far it is.
-        asked: the copy that the image will be offered for, where `job` reads from another place that holds
-            Production's data masked already; its `fingerprint` is set.
+def clone(admin: psycopg.Connection, golden: str, incoming: str, size: int, watch: Watch) -> str:
+    """Create the closed database `incoming` from one that nobody is connected to; how, in one sentence.
 
     Raises:
-        Refused: the job names no image.
-        StepFailed: a server refused something.
-        Unavailable: a server was lost.
+        StepFailed: the server refused.
     """
-    if job.golden is None:
-        raise Refused(f"server '{job.target.name}': this copy names no golden image to build")
-    asked = asked or job
-    with asked.on_source() as source:
-        word = asked.fingerprint or fingerprint(source)
-        system = _system(source)
-    report = through.copy(replace(job, fingerprint=word), progress)
-    with job.on_target(ADMIN_DATABASE, autocommit=True) as admin:
-        size = admin.execute("SELECT pg_database_size(%s::name)", [job.incoming]).fetchone()
-        image = Golden(
-            source=f"{asked.source.name}/{asked.source_database}",
-            system=system,
-            policy=asked.policy_hash(),
-            schema=word,
-            as_of=report.as_of.isoformat(),
-            tables=report.tables,
-            rows=report.rows,
-            bytes=int(size[0]) if size else 0,
-        )
-        _install(admin, job.incoming, job.golden, image)
-    return report
-
-
-def _install(admin: psycopg.Connection, incoming: str, golden: str, image: Golden) -> None:
-    """Close the new image for good, and let it take the name in one transaction."""
-    retired = f"{golden}_old"
-    new, name, old = (sql.Identifier(word) for word in (incoming, golden, retired))
-    admin.execute(_ALLOW.format(new, sql.SQL("false")))
-    admin.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [incoming]
-    )
-    text = _PREFIX + json.dumps(asdict(image))
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(old))
-    with admin.transaction():
-        if exists(admin, golden):
-            admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(name, old))
-        admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(text)))
-        admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(new, name))
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(old))
-
-
-def _fitting(job: CopyJob) -> tuple[Golden | None, tuple[str, ...]]:
-    """The image, and every reason why it may not be used for `job`."""
-    if job.golden is None:
-        return None, ("no golden image is kept for this database",)
-    with job.on_target(ADMIN_DATABASE, autocommit=True) as admin:
-        image = read_golden(admin, job.golden)
-    if image is None:
-        return None, (f"there is no golden image '{job.golden}' on server '{job.target.name}'",)
-    with job.on_source() as source:
-        system, word = _system(source), fingerprint(source)
-        row = source.execute("SELECT clock_timestamp()").fetchone()
-    reasons: list[str] = []
-    if (image.source, image.system) != (f"{job.source.name}/{job.source_database}", system):
-        reasons.append("the image was made from another database")
-    age = image.age(row[0]) if row else job.golden_max_age * 2
-    if age > job.golden_max_age:
-        reasons.append(f"the image's data are {_days(age)} old, allowed are {_days(job.golden_max_age)}")
-    if image.policy != job.policy_hash():
-        reasons.append("the protection policy or its key changed after the image was made")
-    if image.schema != word or (job.fingerprint or word) != word:
-        reasons.append("the source's schema changed after the image was made")
-    return image, tuple(reasons)
-
-
-def _system(source: psycopg.Connection) -> str:
-    row = source.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
-    return str(row[0]) if row else ""
-
-
-def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):.1f} days"
-
-
-def _drop_incoming(admin: psycopg.Connection, name: str) -> None:
-    """Drop what a killed attempt of the same run left; only a run's own name is ever dropped."""
-    if "__in_" not in name:
-        raise Refused(f"database '{name}' is not an incoming one, it is not replaced")
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _clone(admin: psycopg.Connection, golden: str, incoming: str, size: int, watch: Watch) -> str:
-    """Clone; how it was done, one sentence."""
     began = time.monotonic()
     if admin.info.server_version >= _FIRST_WITH_CLONE:
         admin.execute("SET file_copy_method = clone")
@@ -245,6 +113,54 @@ def _clone(admin: psycopg.Connection, golden: str, incoming: str, size: int, wat
     except psycopg.Error as error:
         raise StepFailed(f"copying '{golden}' failed: {error.diag.message_primary}") from None
     return f"the server copied {size / 1e9:.2f} GB of files in {time.monotonic() - began:.2f} s"
+
+
+def _fitting(job: CopyJob) -> tuple[Golden | None, tuple[str, ...]]:
+    """The image, and every reason why it may not be used for `job`."""
+    if job.golden is None:
+        return None, ("no golden image is kept for this database",)
+    with job.on_target(ADMIN_DATABASE, autocommit=True) as admin:
+        image = read_golden(admin, job.golden)
+        row = admin.execute(
+            "SELECT datallowconn FROM pg_database WHERE datname = %s", [job.golden]
+        ).fetchone()
+    if image is None:
+        return None, (f"there is no golden image '{job.golden}' on server '{job.target.name}'",)
+    with job.on_source() as source:
+        system, word = system_of(source), fingerprint(source)
+        now = source.execute("SELECT clock_timestamp()").fetchone()
+    reasons: list[str] = []
+    if row is None or row[0]:
+        reasons.append("the image was opened, so nobody knows what is in it")
+    if (image.source, image.system) != (f"{job.source.name}/{job.source_database}", system):
+        reasons.append("the image was made from another database")
+    age = image.age(now[0]) if now else job.golden_max_age * 2
+    if age > job.golden_max_age:
+        reasons.append(f"the image's data are {_days(age)} old, allowed are {_days(job.golden_max_age)}")
+    if image.policy != job.policy_hash():
+        reasons.append("the protection policy or its key changed after the image was made")
+    if image.proven != job.proof:
+        reasons.append("the image was not neutralised and proven under the present policy and addresses")
+    if image.schema != word or (job.fingerprint or word) != word:
+        reasons.append("the source's schema changed after the image was made")
+    return image, tuple(reasons)
+
+
+def system_of(source: psycopg.Connection) -> str:
+    """The identity of the cluster of `source`."""
+    row = source.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):.1f} days"
+
+
+def _drop_incoming(admin: psycopg.Connection, name: str) -> None:
+    """Drop what a killed attempt of the same run left; only a run's own name is ever dropped."""
+    if "__in_" not in name:
+        raise Refused(f"database '{name}' is not an incoming one, it is not replaced")
+    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _create(admin: psycopg.Connection, golden: str, incoming: str, size: int, watch: Watch) -> None:

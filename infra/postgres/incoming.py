@@ -41,21 +41,37 @@ def create_incoming(
     """
     name = incoming_name(database, run)
     if not exists(admin, name):
-        admin.execute(
-            SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ENCODING {} {}").format(
-                Identifier(name), Literal(encoding), _locale(admin, database)
-            )
-        )
+        create_like(admin, database, name, encoding=encoding)
     tag_incoming(admin, database, run, at=at)
     admin.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(name)))
     return name
 
 
-def tag_incoming(admin: psycopg.Connection[Any], database: DatabaseName, run: RunId, *, at: datetime) -> None:
-    """Close the incoming database of `run` to others and say whose it is."""
+def create_like(admin: psycopg.Connection[Any], database: str, name: str, *, encoding: str) -> None:
+    """Make the empty database `name` with the locale of `database`; it refuses every connection."""
+    admin.execute(
+        SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false ENCODING {} {}").format(
+            Identifier(name), Literal(encoding), _locale(admin, database)
+        )
+    )
+
+
+def tag_incoming(
+    admin: psycopg.Connection[Any], database: DatabaseName, run: RunId, *, at: datetime, proven: str = ""
+) -> None:
+    """Close the incoming database of `run` to others and say whose it is.
+
+    Args:
+        admin: an autocommit session in another database.
+        database: the site's.
+        run: whose it is.
+        at: the present instant.
+        proven: under which word the image was proven that it is a clone of; see `Tag.proven`.
+    """
     name = incoming_name(database, run)
     close_to_others(admin, name)
-    admin.execute(tag_statement(name, Tag(standing=Standing.INCOMING, database=database, run=run, at=at)))
+    tag = Tag(standing=Standing.INCOMING, database=database, run=run, at=at, proven=proven)
+    admin.execute(tag_statement(name, tag))
 
 
 def close_to_others(admin: psycopg.Connection[Any], name: str) -> None:

@@ -39,7 +39,7 @@ class Throttle:
 
     bytes_per_s: int | None = None
     busy_sessions: int = 2
-    busy_share: float = 0.5
+    busy_share: float = 0.25
     split_bytes: int = 4 << 30
 
     def __post_init__(self) -> None:
@@ -66,6 +66,8 @@ class CopyJob:
         jobs: how many tables or indexes are worked on at once.
         golden: name of the masked image on the target server, or None if none is kept.
         golden_max_age: an image whose data are older is not used.
+        proof: the word under which an image must have been neutralised and proven
+            (`golden_image.proof_word`); empty where nobody asks for that.
         fingerprint: of the source's schema when the protection policy was checked (`catalog.fingerprint`);
             a copy of a schema that has changed since is refused. None when nothing was checked.
         dedicated: where the data directory of a dedicated server is to be built, for the physical method.
@@ -90,6 +92,7 @@ class CopyJob:
     throttle: Throttle = field(default_factory=Throttle)
     golden: str | None = None
     golden_max_age: timedelta = timedelta(days=7)
+    proof: str = ""
     fingerprint: str | None = None
     dedicated: Path | None = None
     active_limit: int = 50
@@ -172,6 +175,7 @@ class CopyReport:
         as_of: the source's time of the data.
         left_out: what did not arrive although pg_dump would bring it, one sentence each.
         notes: how it was done, one sentence each.
+        proven: the word under which the copied image was neutralised and proven; empty for every other copy.
     """
 
     method: str
@@ -182,6 +186,7 @@ class CopyReport:
     as_of: datetime
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    proven: str = ""
 
     @property
     def seconds(self) -> float:

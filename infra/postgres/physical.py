@@ -27,7 +27,7 @@ from infra.postgres.base_backup import PORT, BaseBackup
 from infra.postgres.catalog import Table
 from infra.postgres.departure import strip, take_over
 from infra.postgres.fingerprint import fingerprint
-from infra.postgres.golden import build_golden
+from infra.postgres.golden_build import build_golden
 from infra.postgres.identity import renew_identity
 from infra.postgres.methods import CopyJob, CopyReport, Offer
 from infra.postgres.programs import programs_for

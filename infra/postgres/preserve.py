@@ -1,4 +1,4 @@
-"""The target's own rows: carried from the database that serves into the incoming one, and compared there.
+"""The target's own rows: carried from the database that serves into the incoming one.
 
 Invariant: in the incoming database they are exchanged in one transaction per set, so they are there wholly or
 as the copy brought them; repeating it changes nothing. The target is only read.
@@ -9,7 +9,6 @@ Children are found by foreign key. Where a preserved row meets one of Production
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -24,24 +23,6 @@ from policy.errors import Refused, StepFailed
 from policy.protection import Protection
 
 _CARRIER = Identifier("freshet_kept")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What was preserved of one table, and what the comparison said.
-
-    Attributes:
-        rows: in the target.
-        equal: how many of them stand in the incoming database unchanged.
-    """
-
-    table: TableName
-    rows: int
-    equal: int
-
-    def facts(self) -> dict[str, object]:
-        """For the journal and the report."""
-        return {"table": str(self.table), "rows": self.rows, "equal": self.equal}
 
 
 def check_preserve(protection: Protection, target: Schema, incoming: Schema) -> tuple[str, ...]:
@@ -69,7 +50,7 @@ def check_preserve(protection: Protection, target: Schema, incoming: Schema) -> 
 def preserve(
     target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], protection: Protection
 ) -> None:
-    """Carry the target's own rows and sequences into the incoming database.
+    """Carry the target's own rows and sequences into the incoming database (`kept_rows` compares them).
 
     Raises:
         Refused: they do not fit; every reason.
@@ -88,22 +69,6 @@ def preserve(
             with incoming.transaction():
                 _exchange(target, incoming, mine, sets)
         _sequences(target, incoming, protection)
-
-
-def compare_kept(
-    target: psycopg.Connection[Any], incoming: psycopg.Connection[Any], protection: Protection
-) -> tuple[Kept, ...]:
-    """Compare the target's own rows with those in the incoming database, row by row, by digest."""
-    _settle(target, incoming)
-    mine = read_schema(target)
-    kept = []
-    for rows in protection.preserve:
-        for each in kept_sets(target, mine, rows):
-            digests = _digests(target, mine.tables[each.table], each)
-            there = _digests(incoming, mine.tables[each.table], each)
-            equal = sum(min(count, there.get(digest, 0)) for digest, count in digests.items())
-            kept.append(Kept(table=each.table, rows=sum(digests.values()), equal=equal))
-    return tuple(kept)
 
 
 def _settle(*connections: psycopg.Connection[Any]) -> None:
@@ -217,16 +182,6 @@ def _sequences(
                 incoming.execute(
                     "SELECT setval(to_regclass(%s), %s, %s)", [name.as_string(incoming), mine[0], mine[1]]
                 )
-
-
-def _digests(connection: psycopg.Connection[Any], table: Table, each: KeptSet) -> dict[str, int]:
-    rows = connection.execute(
-        SQL(
-            "SELECT encode(sha256(convert_to(ROW({})::text, 'UTF8')), 'hex'), count(*) "
-            "FROM {} WHERE {} GROUP BY 1"
-        ).format(_columns(table), _name(each.table), each.condition)
-    ).fetchall()
-    return {str(digest): int(count) for digest, count in rows}
 
 
 def _columns(table: Table) -> Composed:

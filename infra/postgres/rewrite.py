@@ -39,11 +39,17 @@ SELECT n.nspname, c.relname FROM pg_index i
 """
 _REFERRED = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confrelid = %s"
 _FOREIGN_KEYS = """
+WITH masked AS (
+    SELECT a.attrelid, a.attnum FROM unnest(%(tables)s::oid[], %(columns)s::text[]) AS m(number, name)
+      JOIN pg_attribute a ON a.attrelid = m.number AND a.attname = m.name)
 SELECT c.oid, n.nspname, t.relname, c.conname
   FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
  WHERE c.contype = 'f' AND c.convalidated AND t.relkind = 'r'
-   AND (c.conrelid = ANY (%(changed)s) OR c.confrelid = ANY (%(changed)s))
+   AND (c.confrelid = ANY (%(fewer)s)
+        OR EXISTS (SELECT FROM masked WHERE (attrelid = c.conrelid AND attnum = ANY (c.conkey))
+                                         OR (attrelid = c.confrelid AND attnum = ANY (c.confkey))))
 """
+"""Those that masking or leaving out rows could have broken; the others hold as they did in the source."""
 _VIEWS = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid
@@ -119,7 +125,7 @@ def rewrite_all(
         pool.run(pieces, meter=meter, watch=watch)
     opened = hands()
     try:
-        _aftermath(opened, [table.oid for table in work], taken.get(LARGE_OBJECTS))
+        _aftermath(opened, work, taken)
     finally:
         opened.close()
     return weight
@@ -148,9 +154,19 @@ def _change(opened: psycopg.Connection, table: Table, selection: Selection) -> N
             opened.execute(_WAKE, [resting])
 
 
-def _aftermath(opened: psycopg.Connection, rewritten: list[int], large: Selection | None) -> None:
+def _aftermath(
+    opened: psycopg.Connection, work: Sequence[Table], taken: Mapping[TableName, Selection]
+) -> None:
     """Everything that was made from the rows of before is made anew."""
-    for number, schema, table, name in opened.execute(_FOREIGN_KEYS, {"changed": rewritten}).fetchall():
+    masked = [(table.oid, name) for table in work for name in taken[table.name].columns]
+    told = {
+        "tables": [number for number, _ in masked],
+        "columns": [name for _, name in masked],
+        "fewer": [
+            table.oid for table in work if not taken[table.name].rows or taken[table.name].where is not None
+        ],
+    }
+    for number, schema, table, name in opened.execute(_FOREIGN_KEYS, told).fetchall():
         opened.execute("UPDATE pg_constraint SET convalidated = false WHERE oid = %s", [number])
         try:
             opened.execute(
@@ -160,6 +176,7 @@ def _aftermath(opened: psycopg.Connection, rewritten: list[int], large: Selectio
             )
         except psycopg.errors.ForeignKeyViolation:
             raise StepFailed(f"masking broke foreign key '{name}' of {schema}.{table}") from None
+    large = taken.get(LARGE_OBJECTS)
     if large is not None and (not large.rows or large.where is not None):
         kept = large.where if large.rows and large.where is not None else sql.SQL("false")
         opened.execute(

@@ -55,8 +55,17 @@ class SwapReport:
     attempts: int
 
 
-def swap(open_session: Open, database: DatabaseName, run: RunId, *, at: datetime) -> SwapReport:
+def swap(
+    open_session: Open, database: DatabaseName, run: RunId, *, at: datetime, release: str = ""
+) -> SwapReport:
     """Put the incoming database of `run` in the place of `database`, which is kept as the previous one.
+
+    Args:
+        open_session: opens an autocommit session in another database of the server.
+        database: the site's.
+        run: whose incoming database it is.
+        at: the present instant.
+        release: what the site's web application runs, which is what the previous one fits.
 
     Raises:
         Refused: something that a rename would break stands in the database; the remedy.
@@ -67,7 +76,14 @@ def swap(open_session: Open, database: DatabaseName, run: RunId, *, at: datetime
     with open_session() as session:
         _present(session, database, incoming)
         dress = read_dress(session, database)
-        tag = Tag(standing=Standing.PREVIOUS, database=database, run=run, at=at, comment=dress.comment)
+        tag = Tag(
+            standing=Standing.PREVIOUS,
+            database=database,
+            run=run,
+            at=at,
+            comment=dress.comment,
+            release=release,
+        )
         statements = [
             _rename(database, previous),
             _rename(incoming, database),

@@ -41,6 +41,9 @@ class Tag:
         at: when it was given this standing.
         comment: the comment that the database had before, to be given back.
         of: for a failed one, the run whose data it holds; `run` is the one that set it aside.
+        proven: for an incoming one that is a clone of a golden image, the word under which the image was
+            neutralised and proven; empty for every other.
+        release: for a previous one, what the site's web application ran when it was set aside.
     """
 
     standing: Standing
@@ -49,6 +52,8 @@ class Tag:
     at: datetime
     comment: str | None = None
     of: RunId | None = None
+    proven: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,8 @@ def tag_statement(name: str, tag: Tag) -> Composed:
             "at": tag.at.isoformat(),
             "comment": tag.comment,
             "of": tag.of,
+            "proven": tag.proven,
+            "release": tag.release,
         }
     )
     return SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(name), Literal(text))
@@ -114,6 +121,8 @@ def _parse(comment: str | None) -> Tag | None:
             at=datetime.fromisoformat(told["at"]),
             comment=None if told["comment"] is None else str(told["comment"]),
             of=None if told["of"] is None else RunId(told["of"]),
+            proven=str(told.get("proven", "")),
+            release=str(told.get("release", "")),
         )
     except (ValueError, KeyError, TypeError, Refused):
         return None

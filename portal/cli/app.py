@@ -8,6 +8,7 @@ from portal.cli import request_changes, stack_commands
 from portal.cli.application_commands import application_app
 from portal.cli.demo_command import demo
 from portal.cli.estate_commands import estate_app
+from portal.cli.golden_commands import golden_app
 from portal.cli.group_commands import group_app
 from portal.cli.protection_commands import protection_app
 from portal.cli.queue_commands import queue_app
@@ -32,6 +33,7 @@ request_changes.register(request_app)
 app.add_typer(request_app, name="request")
 app.add_typer(queue_app, name="queue")
 app.add_typer(release_app, name="release")
+app.add_typer(golden_app, name="golden")
 app.add_typer(group_app, name="group")
 app.add_typer(recurring_app, name="recurring")
 app.add_typer(estate_app, name="estate")

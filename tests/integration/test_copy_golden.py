@@ -11,7 +11,9 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from infra.postgres.golden import Golden, GoldenClone, build_golden, read_golden
+from infra.postgres.golden import GoldenClone
+from infra.postgres.golden_build import build_golden
+from infra.postgres.golden_image import Golden, read_golden
 from infra.postgres.incoming import is_closed
 from infra.postgres.methods import CopyJob, choose
 from infra.postgres.progress import unwatched

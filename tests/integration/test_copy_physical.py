@@ -15,7 +15,8 @@ import pytest
 from psycopg import sql
 
 from infra.postgres.base_backup import BaseBackup
-from infra.postgres.golden import GoldenClone, read_golden
+from infra.postgres.golden import GoldenClone
+from infra.postgres.golden_image import read_golden
 from infra.postgres.methods import CopyJob
 from infra.postgres.physical import Physical, golden_from_physical
 from infra.postgres.progress import Meter, Progress, unwatched

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from infra.postgres.preserve import check_preserve, compare_kept, preserve
+from infra.postgres.kept_rows import compare_kept
+from infra.postgres.preserve import check_preserve, preserve
 from infra.postgres.schema import read_schema
 from infra.protection_file import parse_protection
 from infra.stack.cluster import Cluster

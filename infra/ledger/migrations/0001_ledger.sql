@@ -325,6 +325,22 @@ create table form (
 );
 comment on table form is 'which Prefect run waits for the answer to which question';
 
+create table golden_build (
+    number integer primary key generated always as identity,
+    customer text not null,
+    server text not null,
+    holder text not null,
+    begun_at timestamptz not null,
+    renewed_at timestamptz not null default now(),
+    ended_at timestamptz,
+    outcome text check (outcome in ('built', 'failed', 'lost')),
+    reason text not null default '',
+    facts jsonb not null default '{}',
+    check ((ended_at is null) = (outcome is null))
+);
+create unique index one_golden_build_at_once on golden_build (customer, server) where ended_at is null;
+comment on table golden_build is 'who makes golden images, and how that ended; the images tell the rest themselves';
+
 create table display (
     request integer not null references request,
     key text primary key,
