@@ -52,7 +52,7 @@ def commit() -> str:
 
 def known() -> tuple[str, ...]:
     """The benchmarks of this package."""
-    modules = (path for path in HERE.glob("[a-z]*.py") if "def figures()" in path.read_text(encoding="utf-8"))
+    modules = (path for path in HERE.glob("[a-z]*.py") if "def figures(" in path.read_text(encoding="utf-8"))
     return tuple(sorted(path.stem for path in modules))
 
 
