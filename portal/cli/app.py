@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from portal.cli import request_changes, stack_commands
@@ -10,6 +13,7 @@ from portal.cli.demo_command import demo
 from portal.cli.estate_commands import estate_app
 from portal.cli.golden_commands import golden_app
 from portal.cli.group_commands import group_app
+from portal.cli.output import say
 from portal.cli.protection_commands import protection_app
 from portal.cli.queue_commands import queue_app
 from portal.cli.recurring_commands import recurring_app
@@ -19,14 +23,32 @@ from portal.cli.request_commands import request_app
 from portal.cli.server_commands import server_app
 from portal.cli.sweep_command import sweep
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"freshet {version('freshet')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="freshet",
-    help="Refresh customers' databases from Production and upgrade their applications, start to report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def freshet(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="say which version this is", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Refresh customers' databases from Production and upgrade their applications, start to report."""
+
+
 app.command()(demo)
 stack_commands.register(app)
 request_changes.register(request_app)

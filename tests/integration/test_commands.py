@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,7 @@ def test_the_list_hides_what_is_completed_and_what_is_not_theirs(terminal: Termi
         "done": ["R1"],
         "harbor": ["R2"],
     }
+
+
+def test_the_command_says_which_version_it_is(terminal: Terminal) -> None:
+    assert terminal.run("--version").stdout == f"freshet {version('freshet')}\n"
