@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
@@ -26,6 +26,7 @@ from ansible_runner import Runner, RunnerConfig
 
 from infra import ansible_processes as processes
 from infra.ansible_events import Account, Outcome, TaskEvent, TaskResult
+from infra.ansible_guard import Gate, Guard
 from infra.ansible_inventory import secret_files, write_inventory
 from infra.roles import role_folders
 from infra.secrets import SecretFiles
@@ -83,6 +84,7 @@ def run_stages(
     check: bool = False,
     serial: int | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    gate: Gate | None = None,
 ) -> StageResult:
     """Carry out `stages`, in this order, on `hosts`.
 
@@ -100,6 +102,7 @@ def run_stages(
         check: only look what would change.
         serial: so many hosts at a time; None means all at once.
         cancelled: asked several times a second; when it says so, all is ended.
+        gate: nothing is done before it was opened, but Ansible starts at once; its time counts from then on.
 
     Raises:
         StepFailed: a task failed; the message is its own words.
@@ -112,12 +115,18 @@ def run_stages(
     redact = _redactor(variables)
     account = Account(stages, redact)
     told = " ".join(stages)
-    guard = _Guard(call=call, ends_at=begun + timeout_s, cancelled=cancelled)
+    guard = Guard(call=call, timeout_s=timeout_s, cancelled=cancelled, gate=gate)
     with _private_folder(scratch) as private:
         write_inventory(
             private / "hosts.yml",
             hosts=hosts,
-            variables={**variables, "stages": list(stages), "freshet_run": run, "freshet_epoch": epoch},
+            variables={
+                **variables,
+                "stages": list(stages),
+                "freshet_run": run,
+                "freshet_epoch": epoch,
+                **({} if gate is None else {"freshet_gate": gate.path.absolute()}),
+            },
             secrets=secrets,
         )
         config = _config(private, playbook, _arguments(check=check, serial=serial))
@@ -147,7 +156,7 @@ def run_stages(
         finally:
             processes.end(processes.of_call(call))
             last_words = _keep_evidence(Path(config.artifact_dir), scratch / "evidence", told, redact)
-    seconds = round(time.monotonic() - begun, 3)
+    seconds = round(time.monotonic() - max(begun, guard.counts_from), 3)
     _judge(account, code, guard, told, f"{seconds:.1f} s", last_words)
     return StageResult(
         changed=account.changed,
@@ -175,7 +184,7 @@ def end_leftovers(run: str, below_epoch: int, scratch: Path) -> int:
 
 
 def _judge(
-    account: Account, code: int | None, guard: _Guard, stages: str, lasted: str, last_words: str
+    account: Account, code: int | None, guard: Guard, stages: str, lasted: str, last_words: str
 ) -> None:
     if guard.reason:
         kind = Cancelled if guard.reason == "cancelled" else TimedOut
@@ -189,26 +198,6 @@ def _judge(
     if failure.outcome is Outcome.UNREACHABLE:
         raise Unavailable(text)
     raise StepFailed(text)
-
-
-@dataclass(kw_only=True)
-class _Guard:
-    """Asked by the runner several times a second; ends all itself, which the runner would leave running."""
-
-    call: str
-    ends_at: float
-    cancelled: Callable[[], bool]
-    reason: str = field(default="", init=False)
-
-    def __call__(self) -> bool:
-        if not self.reason:
-            if self.cancelled():
-                self.reason = "cancelled"
-            elif time.monotonic() > self.ends_at:
-                self.reason = "not done in time, ended"
-            if self.reason:
-                processes.end(processes.of_call(self.call))
-        return False
 
 
 @contextmanager

@@ -9,22 +9,28 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from infra.ansible import StageResult, run_stages
+from infra.ansible_ahead import Ahead
 from infra.ansible_events import Outcome, TaskEvent
+from infra.ansible_guard import Gate
 from infra.secrets import SecretFiles
 from infra.settings import Settings
 from policy.errors import Busy, Unavailable
 from policy.estate import Estate, Release, Site, WebApp
 from policy.names import Environment, SecretName
 from policy.request import Kind
+from tasks.ahead import start_ahead, take_ahead
 from tasks.step import Work
 
 TIMEOUT_S = 1800.0
 """A stage that takes longer has failed; a migration of the largest customers takes minutes."""
+
+CHANGE_OVER = ("migrate", "switch", "start")
+"""What takes the application to its release, in one play; Production first."""
 
 LEASE = timedelta(seconds=60)
 """For how long a door keeps requests waiting when nobody tells it otherwise."""
@@ -62,6 +68,65 @@ def stages(
         StepFailed: a task failed; the message is its own words.
         Unavailable: a host was not reached.
     """
+    if not check:
+        work.mid()
+    ready = None
+    if back_by is None and databases is None and not check and timeout_s is None:
+        ready = take_ahead(work.run, _words(names, release, only))
+    if ready is not None:
+        work.prove()
+        return ready.go()
+    return _carry_out(
+        work,
+        names,
+        release=release,
+        only=only,
+        back_by=back_by,
+        databases=databases,
+        check=check,
+        timeout_s=timeout_s,
+    )
+
+
+def get_ready(work: Work, *plays: Sequence[str], release: Release) -> None:
+    """Start Ansible now for stages that will be asked for soon, so that nobody waits for it then.
+
+    Nothing is done before `stages` is called with the same words; without that they are withdrawn.
+
+    Args:
+        work: the run.
+        plays: the stages of each call that will come.
+        release: the target release.
+    """
+
+    def order(names: Sequence[str]) -> Ahead:
+        return start_ahead(
+            work,
+            _words(names, release, ()),
+            lambda gate, unwanted: _carry_out(work, names, release=release, gate=gate, unwanted=unwanted),
+        )
+
+    for ahead in [order(names) for names in plays]:
+        ahead.wait_until_ready()
+
+
+def _words(names: Sequence[str], release: Release, only: Sequence[Environment]) -> tuple[str, ...]:
+    return (*names, "of", release.version, release.sha256, *(environment.value for environment in only))
+
+
+def _carry_out(
+    work: Work,
+    names: Sequence[str],
+    *,
+    release: Release,
+    only: Sequence[Environment] = (),
+    back_by: datetime | None = None,
+    databases: Mapping[Environment, str] | None = None,
+    check: bool = False,
+    timeout_s: float | None = None,
+    gate: Gate | None = None,
+    unwanted: Callable[[], bool] = lambda: False,
+) -> StageResult:
     webapp, _ = served(work)
     watch = _Watch(work)
     told = variables(
@@ -76,8 +141,8 @@ def stages(
     )
     if back_by is not None:
         told["maintenance"] = _page(work, webapp, release, back_by)
-    if not check:
-        work.mid()
+    if timeout_s is None:
+        timeout_s = float(str(webapp.variables.get("stage_timeout_s", TIMEOUT_S)))
     return run_stages(
         hosts=[work.estate.hosts[name] for name in webapp.hosts],
         variables=told,
@@ -86,13 +151,12 @@ def stages(
         epoch=work.epoch,
         scratch=work.scratch,
         secrets=work.secrets,
-        timeout_s=float(str(webapp.variables.get("stage_timeout_s", TIMEOUT_S)))
-        if timeout_s is None
-        else timeout_s,
+        timeout_s=timeout_s,
         on_event=lambda event: _tell(work, event, last=names[-1]),
         check=check,
         serial=_serial(webapp),
-        cancelled=watch.lost,
+        cancelled=lambda: unwanted() or watch.lost(),
+        gate=gate,
     )
 
 

@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from infra.postgres import snapshot
 from policy.errors import NeedsHuman
 from policy.estate import Site
-from tasks.application import served, stages
+from tasks.application import CHANGE_OVER, served, stages
 from tasks.releases import target_release
 from tasks.server_session import server_session
 from tasks.step import Step, Work
 
 
 def _done(work: Work) -> bool:
-    return stages(work, "migrate", "switch", "start", release=target_release(work), check=True).changed == 0
+    return stages(work, *CHANGE_OVER, release=target_release(work), check=True).changed == 0
 
 
 def _do(work: Work) -> Mapping[str, object]:
-    result = stages(work, "migrate", "switch", "start", release=target_release(work))
+    result = stages(work, *CHANGE_OVER, release=target_release(work))
     return {
         "migrate_seconds": round(sum(task.seconds for task in result.tasks if task.stage == "migrate"), 2),
         "start_seconds": round(sum(task.seconds for task in result.tasks if task.stage == "start"), 2),

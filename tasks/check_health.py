@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from infra.checks import Baseline, CheckResult, Subject, healthy, load_checks, run_checks, take_baseline
 from infra.postgres.session import connect
@@ -52,23 +53,30 @@ def wait_until_healthy(
         StepFailed: a site is not healthy; the message says which check saw what.
     """
     checks = load_checks(served(work)[0].application)
-    seen: dict[str, object] = {}
-    for site in sites_of(work):
+
+    def look(site: Site) -> tuple[CheckResult, ...]:
         before = (compare_with or {}).get(site.id.environment.value)
-        results = run_checks(
+        return run_checks(
             checks,
             _subject(work, site),
             expect={"version": str(release.version), **release.expect},
             baseline=None if before is None else Baseline(values=before),
         )
+
+    sites = sites_of(work)
+    # Users of all of them wait for the verdict.
+    with ThreadPoolExecutor(max_workers=len(sites)) as pool:
+        found = dict(zip(sites, pool.map(look, sites), strict=True))
+    for site, results in found.items():
         _keep(work, site, results)
+    for site, results in found.items():
         if not healthy(results):
             wrong = "; ".join(f"{result.title}: {result.evidence}" for result in results if not result.good)
             raise StepFailed(f"{site.id} is not healthy on {release.version}: {wrong}")
-        seen[site.id.environment.value] = {
-            result.name: f"good in {result.seconds:.2f} s" for result in results
-        }
-    return seen
+    return {
+        site.id.environment.value: {result.name: f"good in {result.seconds:.2f} s" for result in results}
+        for site, results in found.items()
+    }
 
 
 def _subject(work: Work, site: Site) -> Subject:

@@ -16,6 +16,7 @@ from policy.errors import Busy, Refused, Unavailable
 from policy.journal import Finish
 from policy.names import RequestId
 from policy.request import Request
+from tasks.ahead import withdraw_ahead
 from tasks.carry_out import carry_out
 from tasks.claim import claim
 from tasks.conclude import conclude
@@ -58,6 +59,9 @@ def attend(
         Unavailable: the ledger is away; the run is left to the next worker.
     """
     with claim(world, request, display.say) as hold:
-        ended = conclude(hold, carry_out(hold, steps, display), display)
+        try:
+            ended = conclude(hold, carry_out(hold, steps, display), display)
+        finally:
+            withdraw_ahead(hold.run)
         # The ledger's word: another worker may have brought the run to its end meanwhile.
         return ended, Finish(str(ended.outcome))

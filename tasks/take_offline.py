@@ -1,5 +1,7 @@
 """Take the web application offline: a page for its users, then the stop. Downtime begins here.
 
+What comes after it is made ready before it, as far as that can be: until then users wait for nothing.
+
 Invariant: the page is lifted on every path: `reopen` lifts it after success, the undo of this step after a
 put-back, and whoever takes over a dead worker's run comes to one of the two.
 """
@@ -9,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from tasks.application import served, stages
+from policy.request import Kind
+from tasks.application import CHANGE_OVER, get_ready, served, stages
 from tasks.check_health import wait_until_healthy
 from tasks.releases import installed_release, target_release
 from tasks.step import Step, Work
@@ -23,8 +26,11 @@ def _done(_work: Work) -> bool:
 
 
 def _do(work: Work) -> Mapping[str, object]:
+    release = target_release(work)
+    if work.request.kind is Kind.UPGRADE:
+        get_ready(work, CHANGE_OVER, ("maintenance_off",), release=release)
     began = work.clock.now()
-    result = stages(work, "maintenance_on", "stop", release=target_release(work), back_by=began + EXPECTED)
+    result = stages(work, "maintenance_on", "stop", release=release, back_by=began + EXPECTED)
     return {"offline_since": began.isoformat(), "stage_seconds": result.seconds}
 
 

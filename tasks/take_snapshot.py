@@ -7,9 +7,15 @@ ended well, or was itself put in the database's place.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import psycopg
 
 from infra.postgres import snapshot
+from policy.errors import FreshetError
+from policy.estate import Site
+from policy.names import ServerName
 from tasks.application import served
 from tasks.server_session import server_session
 from tasks.step import Step, Work
@@ -24,16 +30,37 @@ def _done(work: Work) -> bool:
 
 
 def _do(work: Work) -> Mapping[str, object]:
-    sizes: dict[str, int] = {}
     began = time.monotonic()
+    by_server: dict[ServerName, list[Site]] = {}
     for site in served(work)[1]:
-        with server_session(work, site) as session:
-            if snapshot.is_taken(session, site.database, work.run):
-                continue
-            work.prove()
-            sizes[site.database] = snapshot.take(session, site.database, work.run, at=work.clock.now())
-        work.mid()
+        by_server.setdefault(site.server, []).append(site)
+    sizes: dict[str, int] = {}
+    failures: list[Exception] = []
+    # Users wait, and the servers do not disturb each other.
+    with ThreadPoolExecutor(max_workers=len(by_server)) as pool:
+        for done in as_completed([pool.submit(_take, work, sites) for sites in by_server.values()]):
+            try:
+                sizes.update(done.result())
+            except (FreshetError, psycopg.Error) as failure:
+                failures.append(failure)
+            else:
+                work.mid()
+    if failures:
+        raise failures[0]
     return {"snapshot_bytes": sizes, "snapshot_seconds": round(time.monotonic() - began, 3)}
+
+
+def _take(work: Work, sites: Sequence[Site]) -> Mapping[str, int]:
+    """Take the snapshots of one server, one after the other."""
+    sizes = {}
+    for site in sites:
+        with server_session(work, site) as session:
+            if not snapshot.is_taken(session, site.database, work.run):
+                work.prove()
+                sizes[str(site.database)] = snapshot.take(
+                    session, site.database, work.run, at=work.clock.now()
+                )
+    return sizes
 
 
 def _undo(work: Work) -> None:

@@ -31,7 +31,7 @@ options:
     elements: dict
     required: true
   changed: {description: "Output that matches this means that something changed.", type: str, default: "."}
-  together: {description: "Run them all at once instead of in the given order.", type: bool, default: false}
+  together: {description: "Begin all at once, in the given order.", type: bool, default: false}
   timeout_s: {description: "For each command.", type: float, required: true}
   done_file:
     description:

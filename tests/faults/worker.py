@@ -67,6 +67,7 @@ def _traced(point: str) -> None:
 def prepare() -> None:
     """Put the small application in the place of Ansible's."""
     _replace(tasks.application.stages, leaf.stages)
+    _replace(tasks.application.get_ready, leaf.get_ready)
     _replace(tasks.check_health.wait_until_healthy, leaf.wait_until_healthy)
     _replace(tasks.check_health.baselines, leaf.baselines)
     _replace(load_protection, partial(load_protection, roles=ROLES))

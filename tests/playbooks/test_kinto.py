@@ -227,14 +227,15 @@ def test_a_release_that_looks_healthy_and_refuses_its_users(
 
 def test_a_migration_that_hangs_is_cut_off_and_leaves_neither_process_nor_session(kinto: Trial) -> None:
     run = "r12a1"
+    alone = {"app_kinto_migrate_together": False}
     kinto.go(NEW, "stage_release", run=run)
     with kinto.connect("production") as blocker:
         # Production's migration comes to this table and waits, as behind a forgotten session.
         blocker.execute("LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StepFailed, match="production: not done within 4 s, ended"):
-            kinto.go(NEW, "migrate", run=run, more={"app_kinto_migrate_timeout_s": 4})
+            kinto.go(NEW, "migrate", run=run, more={**alone, "app_kinto_migrate_timeout_s": 4})
         with pytest.raises(Cancelled):
-            kinto.go(NEW, "migrate", run=run, cancelled=lambda: sessions_of(kinto, run) > 0)
+            kinto.go(NEW, "migrate", run=run, more=alone, cancelled=lambda: sessions_of(kinto, run) > 0)
         assert not carrying(lambda environment: environment.get("FRESHET_RUN") == f"{run}:1")
         give_up = time.monotonic() + 20
         while sessions_of(kinto, run):
