@@ -1,7 +1,8 @@
 """Masks tables where they stand, in a private cluster, so that no page of before remains.
 
-Only tables that a selection changes are touched: their rows are updated with the indexes at rest, and the
-table and its indexes are then written anew in one go. Other tables keep the files of the base backup.
+Only tables that a selection changes are touched: their rows are updated with the indexes at rest, those of
+big tables by several sessions, and table and indexes are then written anew in one go. Other tables keep the
+files of the base backup.
 
 Invariant: after `rewrite_all` a masked value of the source stands in no table, no index, no materialised view
 and no statistics; foreign keys whose columns were masked have been proven again.
@@ -10,7 +11,9 @@ and no statistics; foreign keys whose columns were masked have been proven again
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import psycopg
@@ -54,6 +57,10 @@ _VIEWS = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid
 """
+_PAGES = "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int"
+_WORTH_SHARING = 32 << 20
+"""From this stored size on several sessions mask a table together."""
+
 _VACUUM = sql.SQL("VACUUM (FULL, ANALYZE) {}")
 
 
@@ -96,33 +103,43 @@ def rewrite_all(
         opened.execute("SELECT set_config('freshet.key', %s, false)", [job.key.get_secret_value()])
         return opened
 
-    def change(table: Table, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
-        try:
-            _change(opened, table, taken[table.name])
-        except psycopg.Error as error:
-            raise _refused(table, error) from None
-        meter.finished(table.bytes)
+    def thin(table: Table, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
+        with _telling(table):
+            _leave_out(opened, table, taken[table.name])
+        return ()
+
+    def mask(part: _Part, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
+        with _telling(part.table):
+            part.mask(opened, taken[part.table.name])
+        meter.finished(int(part.table.bytes * part.share))
         return ()
 
     def condense(table: Table, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
-        try:
+        with _telling(table):
             opened.execute(_VACUUM.format(table.identifier))
             # That builds indexes without asking whether they are unique.
             columns = list(taken[table.name].columns)
             for name in opened.execute(_UNPROVEN, {"table": table.oid, "columns": columns}).fetchall():
                 opened.execute(sql.SQL("REINDEX INDEX {}").format(sql.Identifier(*name)))
-        except psycopg.Error as error:
-            raise _refused(table, error) from None
         meter.finished(table.index_bytes)
         return ()
 
-    # One after the other: a row of before is kept in the file for as long as any older transaction is open.
-    for act in (change, condense):
+    def together(pieces: Iterable[Piece[psycopg.Connection]]) -> None:
         pool: Pool[psycopg.Connection] = Pool(
             threads=job.jobs, hands=hands, let_go=psycopg.Connection.close, stop=threading.Event()
         )
-        pieces = [Piece(path=table.bytes + table.index_bytes, act=partial(act, table)) for table in work]
         pool.run(pieces, meter=meter, watch=watch)
+
+    def weigh(table: Table) -> int:
+        return table.bytes + table.index_bytes
+
+    # One after the other: a row of before is kept in the file for as long as any older transaction is open.
+    together(Piece(path=weigh(table), act=partial(thin, table)) for table in work)
+    masked = [table for table in work if taken[table.name].rows and taken[table.name].columns]
+    with _at_rest(hands, masked) as snapshot, hands() as counter:
+        parts = [part for table in masked for part in _parts(counter, table, job.jobs, snapshot)]
+        together(Piece(path=int(weigh(part.table) * part.share), act=partial(mask, part)) for part in parts)
+    together(Piece(path=weigh(table), act=partial(condense, table)) for table in work)
     opened = hands()
     try:
         _aftermath(opened, work, taken)
@@ -131,27 +148,85 @@ def rewrite_all(
     return weight
 
 
-def _change(opened: psycopg.Connection, table: Table, selection: Selection) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Some of a table's pages, to be masked by one session.
+
+    Attributes:
+        last: the first page that is not of it; None for all that follow.
+        snapshot: shared by all sessions, so that no row is masked twice that another one has moved.
+    """
+
+    table: Table
+    first: int
+    last: int | None
+    share: float
+    snapshot: str
+
+    def mask(self, opened: psycopg.Connection, selection: Selection) -> None:
+        """Update its rows."""
+        types = {column.name: column.type for column in self.table.columns}
+        changes = sql.SQL(", ").join(
+            sql.SQL("{} = ({})::{}").format(sql.Identifier(name), mask, types[name])
+            for name, mask in selection.columns.items()
+        )
+        until = sql.SQL("")
+        if self.last is not None:
+            until = sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({self.last},0)"))
+        with opened.transaction():
+            opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            opened.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.snapshot)))
+            opened.execute(
+                sql.SQL("UPDATE ONLY {} SET {} WHERE ctid >= {}::tid{}").format(
+                    self.table.identifier, changes, sql.Literal(f"({self.first},0)"), until
+                )
+            )
+
+
+def _parts(opened: psycopg.Connection, table: Table, jobs: int, snapshot: str) -> Iterator[_Part]:
+    number = jobs if table.bytes >= _WORTH_SHARING else 1
+    pages = _number(opened, _PAGES, table.oid)
+    for place in range(number):
+        yield _Part(
+            table=table,
+            first=pages * place // number,
+            last=None if place == number - 1 else pages * (place + 1) // number,
+            share=1 / number,
+            snapshot=snapshot,
+        )
+
+
+@contextmanager
+def _at_rest(hands: Callable[[], psycopg.Connection], tables: Sequence[Table]) -> Iterator[str]:
+    """A snapshot that sessions share, while the indexes of `tables` rest: they are made anew afterwards."""
+    with hands() as keeper, hands() as reader:
+        resting = [number for table in tables for (number,) in keeper.execute(_REST, [table.oid]).fetchall()]
+        with reader.transaction():
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            row = reader.execute("SELECT pg_export_snapshot()").fetchone()
+            yield str(row[0]) if row else ""
+        keeper.execute(_WAKE, [resting])
+
+
+@contextmanager
+def _telling(table: Table) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _refused(table, error) from None
+
+
+def _leave_out(opened: psycopg.Connection, table: Table, selection: Selection) -> None:
+    """Remove the rows that are not taken."""
     if not selection.rows and not _number(opened, _REFERRED, table.oid):
         opened.execute(sql.SQL("TRUNCATE ONLY {}").format(table.identifier))
         opened.execute("DELETE FROM pg_statistic WHERE starelid = %s", [table.oid])
-        return
-    if not selection.rows or selection.where is not None:
+    elif not selection.rows or selection.where is not None:
         opened.execute(
             sql.SQL("DELETE FROM ONLY {} WHERE ({}) IS NOT TRUE").format(
                 table.identifier, selection.where if selection.rows and selection.where else sql.SQL("false")
             )
         )
-    if selection.rows and selection.columns:
-        types = {column.name: column.type for column in table.columns}
-        changes = sql.SQL(", ").join(
-            sql.SQL("{} = ({})::{}").format(sql.Identifier(name), mask, types[name])
-            for name, mask in selection.columns.items()
-        )
-        with opened.transaction():
-            resting = [number for (number,) in opened.execute(_REST, [table.oid])]
-            opened.execute(sql.SQL("UPDATE ONLY {} SET {}").format(table.identifier, changes))
-            opened.execute(_WAKE, [resting])
 
 
 def _aftermath(
