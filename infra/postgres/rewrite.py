@@ -170,7 +170,7 @@ class _Part:
             sql.SQL("{} = ({})::{}").format(sql.Identifier(name), mask, types[name])
             for name, mask in selection.columns.items()
         )
-        until = sql.SQL("")
+        until: sql.Composable = sql.SQL("")
         if self.last is not None:
             until = sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({self.last},0)"))
         with opened.transaction():
