@@ -45,18 +45,19 @@ def claim(
     estate = world.estate()
     holder = f"{socket.gethostname()}:{os.getpid()}"
     with world.ledger.transaction() as connection:
+        webapp = estate.webapp(requests.get(connection, request_id).site).key
+        lease.lock(connection, webapp=webapp)
         request = requests.get(connection, request_id, lock=True)
         abandoned = runs.live(connection, request_id)
         if abandoned is not None and abandoned.state == "stuck":
             raise Refused(f"request: {request_id} is stuck and waits for a person (`freshet request clear`)")
         run = abandoned.id if abandoned else _begin(world, connection, estate, request)
-        webapp = estate.webapp(request.site).key
         epoch = lease.take(
             connection, webapp=webapp, run=run, holder=holder, lease_seconds=world.settings.lease_seconds
         )
     failpoint(f"{request.kind.value}.{CLAIM}.{Moment.MID}")
-    if epoch > 1:
-        end_leftovers(world, estate, request, run, epoch)
+    if abandoned is not None:
+        end_leftovers(world, estate, request, run, epoch, lambda: prove(world, webapp, run, epoch))
     with world.ledger.transaction() as connection:
         lease.prove(connection, webapp=webapp, run=run, epoch=epoch)
         if abandoned is not None and request.kind is not Kind.ENGINE:
@@ -74,6 +75,16 @@ def claim(
                 who=holder,
             )
     return Hold(world=world, estate=estate, request=request, run=run, webapp=webapp, epoch=epoch, speak=speak)
+
+
+def prove(world: World, webapp: str, run: RunId, epoch: int) -> None:
+    """Prove that `epoch` is still the newest.
+
+    Raises:
+        Busy: another worker has taken over.
+    """
+    with world.ledger.transaction() as connection:
+        lease.prove(connection, webapp=webapp, run=run, epoch=epoch)
 
 
 def databases(estate: Estate, request: Request) -> list[tuple[ServerName, DatabaseName]]:

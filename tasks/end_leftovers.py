@@ -6,6 +6,7 @@ Invariant: after it, no session and no process of an older epoch of this run wor
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import psycopg
 
@@ -21,18 +22,31 @@ from tasks.world import World
 log = logging.getLogger("freshet.run")
 
 
-def end_leftovers(world: World, estate: Estate, request: Request, run: RunId, epoch: int) -> int:
+def end_leftovers(
+    world: World, estate: Estate, request: Request, run: RunId, epoch: int, prove: Callable[[], None]
+) -> int:
     """End sessions and processes of `run` that belong to epochs below `epoch`.
+
+    Args:
+        world: the secrets.
+        estate: where the run may have sessions.
+        request: what it works on.
+        run: the run.
+        epoch: of this worker.
+        prove: proves it; called in each session, so that a worker that was frozen here does not end the
+            sessions of the next one, and finds its own ended when it was frozen later.
 
     Returns:
         How many were ended.
 
     Raises:
+        Busy: another worker has taken over meanwhile.
         Unavailable: a server does not answer, so nobody can tell whether something still works there.
     """
     ended = end_processes(run, epoch, world.settings.run_dir / run)
     for server, login in _logins(estate, request):
         with connect(server, "postgres", login, world.secrets, run=run, autocommit=True) as connection:
+            prove()
             try:
                 ended += end_backends(connection, run=run)
             except psycopg.Error as error:

@@ -22,7 +22,7 @@ Connection = psycopg.Connection[Row]
 _BOUNDS = (
     "connect_timeout=5 keepalives_idle=5 keepalives_interval=2 keepalives_count=3 tcp_user_timeout=10000"
     " application_name=freshet-ledger options='-c statement_timeout=15s -c lock_timeout=10s"
-    " -c idle_in_transaction_session_timeout=60s'"
+    " -c idle_in_transaction_session_timeout=15s'"
 )
 
 

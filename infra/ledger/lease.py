@@ -34,6 +34,20 @@ def take(connection: Connection, *, webapp: str, run: RunId, holder: str, lease_
     return int(str(row["epoch"]))
 
 
+def lock(connection: Connection, *, webapp: str) -> None:
+    """Keep others off the lease until this transaction ends.
+
+    Whoever needs both locks the lease before the request; in the other order two workers could each hold what
+    the other one waits for.
+    """
+    # A row that is not there yet cannot be locked, and the first two workers would not wait for each other.
+    connection.execute(
+        "insert into lease (webapp, epoch, renewed_at) values (%s, 0, now()) on conflict do nothing",
+        (webapp,),
+    )
+    connection.execute("select from lease where webapp = %s for update", (webapp,))
+
+
 def prove(connection: Connection, *, webapp: str, run: RunId, epoch: int) -> None:
     """Prove and renew the lease.
 
