@@ -1,6 +1,6 @@
 """Everything a task needs to reach the world, opened once per process.
 
-Invariant: the estate is read anew for each piece of work, so a mended file counts from the next one on.
+Invariant: the estate is what its file says at that moment, so a mended file counts at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from infra.clock import Clock, SystemClock
-from infra.estate_file import load_estate
+from infra.estate_now import estate_now
 from infra.ledger.connection import Ledger
 from infra.secrets import SecretFiles
 from infra.settings import Settings, settings
@@ -30,7 +30,7 @@ class World:
         Raises:
             Refused: the file has mistakes; every one is a finding.
         """
-        return load_estate(self.settings.estate)
+        return estate_now(self.settings.estate)
 
 
 def open_world(given: Settings | None = None) -> World:
