@@ -27,6 +27,12 @@ _DIE_WITH_PARENT = (
     "os.execv(sys.argv[2],sys.argv[2:])"
 )
 _FIRST_LINE = re.compile(r"(?:ERROR|FATAL|PANIC):  (.*)|(?:pg_\w+|psql): error: (.*)")
+_GONE = re.compile(
+    "server closed the connection|connection to server .* failed|no connection to the server"
+    "|terminating connection|the database system is|SSL connection has been closed"
+    "|could not (?:send data to|receive data from) server"
+)
+"""What libpq and the server say when a connection was lost or not made; client programs have no codes."""
 _TICK_SECONDS = 0.05
 
 
@@ -122,11 +128,15 @@ def demand(ended: Ended, what: str) -> Ended:
     """`ended`, if all went well.
 
     Raises:
-        StepFailed: it did not; the message holds the first line of the server's words only.
+        Unavailable: the server went away meanwhile, or did not let the program in; it can be tried again.
+        StepFailed: it failed; the message holds the first line of the server's words only.
     """
-    if ended.code != 0:
-        raise StepFailed(f"{what} failed: {first_line(ended.stderr)}")
-    return ended
+    if ended.code == 0:
+        return ended
+    said = f"{what} failed: {first_line(ended.stderr)}"
+    if _GONE.search(ended.stderr):
+        raise Unavailable(said)
+    raise StepFailed(said)
 
 
 def first_line(stderr: str) -> str:
