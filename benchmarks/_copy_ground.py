@@ -31,6 +31,8 @@ from policy.protection import MaskWith
 READER = Login(user="bench_reader", secret=SecretName("bench-reader"))
 OWNER = Login(user="bench_owner", secret=SecretName("bench-owner"))
 SOURCE = "shop"
+GIGABYTES = float(os.environ.get("BENCH_GB", "1.8"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 SETTINGS = {"shared_buffers": "1GB"}
 _CREATE = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0")
 _TABLES = """

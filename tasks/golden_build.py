@@ -9,6 +9,7 @@ one; whatever ends a build, the image of before stays as it was.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -46,6 +47,10 @@ METHODS: tuple[CopyMethod, ...] = (Stream(), Dump())
 
 POINT = "golden.build"
 """Failpoints: `.copied` when the rows are there, `.proven` before the image takes its name."""
+
+
+EVERY_S = 5.0
+"""Seconds between two words about how far a copy is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +118,7 @@ def _build(claim: Claim, sites: Sequence[Site]) -> list[Built]:
     with raw.on_server() as server:
         images.start_building(server, raw.target.site.database, _building(claim), encoding=encoding)
     claim.say(f"building by the method '{method.name}': {offers[METHODS.index(method)].why}")
-    report = method.copy(job, lambda progress: _tell(claim, progress))
+    report = method.copy(job, _Teller(claim))
     failpoint(f"{POINT}.copied")
     with raw.on_server() as server:
         for other in ends[:-1]:
@@ -235,6 +240,18 @@ def _building(claim: Claim) -> Building:
     return Building(ledger=claim.ledger, build=claim.number)
 
 
-def _tell(claim: Claim, progress: Progress) -> None:
-    left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
-    claim.say(f"{progress.phase}: {progress.bytes_done / 1e6:.0f} MB, {progress.rows_done} rows{left}")
+class _Teller:
+    """Says how far a copy is: when it begins something else, and every few seconds."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._phase, self._said = "", 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.phase == self._phase and now - self._said < EVERY_S:
+            return
+        self._phase, self._said = progress.phase, now
+        left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
+        megabytes = progress.bytes_done / 1e6
+        self._claim.say(f"{progress.phase}: {megabytes:.0f} MB, {progress.rows_done} rows{left}")
