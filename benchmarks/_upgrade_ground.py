@@ -163,6 +163,10 @@ class Ground:
         """How many mails have arrived."""
         return len(caught(self.layout.mail))
 
+    def close(self) -> None:
+        """Users see the page, and nothing runs behind it."""
+        self._stages(self.release(self.version()), "maintenance_on", "stop", run="bench")
+
     def reset(self, run: str) -> None:
         """Back to what was there before `run` upgraded: code, databases and what the ledger knows."""
         estate = self.estate
