@@ -150,6 +150,7 @@ class Builder:
             slots=part.slots,
             busy_share=part.busy_share,
             most_mb_per_s=part.most_mb_per_s,
+            disk_gb=part.disk_gb,
         )
 
     def _host(self, name: str, part: shape.HostShape) -> Host:

@@ -53,6 +53,7 @@ GoldenEvery = Annotated[int, PlainValidator(number(0, 2160))]
 GoldenOldest = Annotated[int, PlainValidator(number(1, 2160))]
 UndoDays = Annotated[int, PlainValidator(number(0, 90))]
 Percent = Annotated[int, PlainValidator(number(1, 100))]
+Gigabytes = Annotated[int, PlainValidator(number(1, 1_000_000))]
 MegabytesPerSecond = Annotated[int, PlainValidator(number(1, 100_000))]
 Slots = Annotated[int, PlainValidator(number(1, 64))]
 Zone = Annotated[ZoneInfo, PlainValidator(zone)]
@@ -156,6 +157,7 @@ class ServerShape(Shape):
     slots: Slots = 2
     busy_share: Percent = 25
     most_mb_per_s: MegabytesPerSecond | None = None
+    disk_gb: Gigabytes | None = None
 
 
 class HostShape(Shape):

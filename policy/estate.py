@@ -138,6 +138,7 @@ class DatabaseServer:
         slots: how many runs may work on this server at once.
         busy_share: percent of the time in which each stream of a copy may read here while others work.
         most_mb_per_s: upper bound of all streams of a copy together, in megabytes a second; None is none.
+        disk_gb: what its databases may hold together, in gigabytes; None when nobody told.
     """
 
     name: ServerName
@@ -150,6 +151,7 @@ class DatabaseServer:
     slots: int = 2
     busy_share: int = 25
     most_mb_per_s: int | None = None
+    disk_gb: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ image is dropped only when it is this ledger's, or is dropped by name by an engi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
 
-from infra.ledger import goldens, pauses
+from infra.ledger import goldens, installed, pauses
 from infra.ledger.goldens import Build, BuildOutcome
 from infra.postgres.golden_build import drop_image
 from infra.postgres.golden_image import Golden, Kept, kept_images, proof_word
@@ -21,7 +21,7 @@ from infra.postgres.session import connect
 from infra.protection_file import load_protection
 from policy.errors import Refused, Unavailable
 from policy.estate import DatabaseServer, Estate, Site
-from policy.names import CustomerName, Environment, ServerName, golden_name
+from policy.names import CustomerName, Environment, ServerName, Version, golden_name
 from tasks.golden_build import sites_with_images
 from tasks.world import World
 
@@ -61,6 +61,7 @@ def golden_view(world: World, customer: CustomerName | None = None) -> list[Stan
     found: list[Standing] = []
     images = {name: _images(world, estate.servers[name]) for name in _servers(estate, wanted)}
     with world.ledger.transaction() as connection:
+        running = installed.versions(connection)
         busy = {(each.customer, each.server) for each in goldens.under_way(connection, _lease(world))}
         last = {
             (name, server): goldens.last(connection, name, server)
@@ -72,15 +73,16 @@ def golden_view(world: World, customer: CustomerName | None = None) -> list[Stan
             kept = next((k for k in images[site.server] if k.name == golden_name(site.database)), None)
             image = kept.image if kept is not None else None
             build = last[name, site.server]
+            why_not = _why_not(estate, running, site, image, now)
             found.append(
                 Standing(
                     site=site,
                     name=golden_name(site.database),
                     image=image,
-                    why_not=_why_not(estate, site, image, now),
+                    why_not=why_not,
                     build=build,
                     building=(name, site.server) in busy,
-                    due=_due(estate, site, image, build, now),
+                    due=_due(estate, image, why_not, build, now),
                 )
             )
     return found
@@ -195,7 +197,9 @@ def _outlived(estate: Estate, kept: Kept, now: datetime, alive: set[int], *, dec
     return ""
 
 
-def _why_not(estate: Estate, site: Site, image: Golden | None, now: datetime) -> str:
+def _why_not(
+    estate: Estate, running: Mapping[str, Version], site: Site, image: Golden | None, now: datetime
+) -> str:
     """Why the image would not be cloned; what only Production can tell (its schema) is found when it is."""
     if image is None:
         return "there is none"
@@ -203,21 +207,21 @@ def _why_not(estate: Estate, site: Site, image: Golden | None, now: datetime) ->
         protection = load_protection(estate.webapp(site.id).application)
     except Refused as refused:
         return str(refused)
-    places = Places.of(estate.source(site.id.customer).site, site)
-    if image.proven != proof_word(protection, places):
-        return "the policy or the addresses changed since"
+    source = estate.source(site.id.customer).site
+    release = running.get(estate.webapp(source.id).key)
+    if release is None or image.proven != proof_word(protection, Places.of(source, site), release):
+        return "the policy, the addresses or Production's release changed since"
     if image.age(now) > estate.golden_oldest:
         return "its data are too old"
     return ""
 
 
 def _due(
-    estate: Estate, site: Site, image: Golden | None, build: Build | None, now: datetime
+    estate: Estate, image: Golden | None, why_not: str, build: Build | None, now: datetime
 ) -> datetime | None:
     if not estate.golden_every:
         return None
-    useless = image is None or _why_not(estate, site, image, now)
-    due = now if useless or image is None else datetime.fromisoformat(image.as_of) + estate.golden_every
+    due = now if image is None or why_not else datetime.fromisoformat(image.as_of) + estate.golden_every
     if build is not None and build.outcome is BuildOutcome.FAILED and build.ended_at is not None:
         return max(due, build.ended_at + AFTER_A_FAILURE)
     return due

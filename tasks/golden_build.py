@@ -8,11 +8,14 @@ one; whatever ends a build, the image of before stays as it was.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+import psycopg
 
 from infra.failpoints import failpoint
 from infra.postgres import golden_build as images
@@ -35,12 +38,14 @@ from infra.postgres.schema import read_schema
 from infra.postgres.selections import selections
 from infra.postgres.session import connect
 from infra.postgres.stream import Stream
-from policy.errors import Refused, StepFailed
+from policy.errors import FreshetError, Refused, StepFailed
 from policy.estate import Estate, Site
 from policy.names import CustomerName, Environment, ServerName, building_name, golden_name
 from tasks.golden_claim import FOLDER, Claim
 from tasks.pair import Pair
 from tasks.world import World
+
+log = logging.getLogger("freshet.golden")
 
 METHODS: tuple[CopyMethod, ...] = (Stream(), Dump())
 """What brings an image; the cheapest that applies is taken."""
@@ -113,6 +118,23 @@ def _build(claim: Claim, sites: Sequence[Site]) -> list[Built]:
     ends = [_ends(claim, site) for site in sites]
     _clear(claim, ends)
     job, schema, system, encoding = _check(claim, ends)
+    try:
+        return _made(claim, ends, began, job, schema=schema, system=system, encoding=encoding)
+    except BaseException:
+        _give_up(claim, ends)
+        raise
+
+
+def _made(
+    claim: Claim,
+    ends: Sequence[Pair],
+    began: datetime,
+    job: CopyJob,
+    *,
+    schema: str,
+    system: str,
+    encoding: str,
+) -> list[Built]:
     method, offers = choose(METHODS, job)
     raw = ends[-1]
     with raw.on_server() as server:
@@ -134,6 +156,18 @@ def _build(claim: Claim, sites: Sequence[Site]) -> list[Built]:
     return built
 
 
+def _give_up(claim: Claim, ends: Sequence[Pair]) -> None:
+    """Drop what is not whole; what cannot be dropped now is known by its number, and left to the sweep."""
+    try:
+        with ends[0].on_server() as server:
+            for each in ends:
+                images.drop_image(server, each.incoming)
+    except (FreshetError, psycopg.Error) as error:
+        log.warning(
+            "golden build %d left something behind (%s)", claim.number, error, extra={"action": "golden_left"}
+        )
+
+
 def _finish(claim: Claim, ends: Pair, image: Golden, report: CopyReport, began: datetime) -> Built:
     """Neutralise and prove one image, and give it its name."""
     site, protection = ends.target.site, ends.protection()
@@ -143,8 +177,6 @@ def _finish(claim: Claim, ends: Pair, image: Golden, report: CopyReport, began: 
         neutralise(building, protection, places)
         proof = prove_copy(source, building, protection, places, ends.key())
     if proof.findings:
-        with ends.on_server() as server:
-            images.drop_image(server, ends.incoming)
         raise StepFailed(f"{site.id}: the image was not accepted: " + "; ".join(proof.findings))
     failpoint(f"{POINT}.proven")
     now = claim.world.clock.now()

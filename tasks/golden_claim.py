@@ -56,6 +56,7 @@ class Claim:
         self.estate = estate
         self.customer = customer
         self.server = server
+        self.settings = world.settings
         self.secrets = world.secrets
         self._speak = speak
         self._lost = threading.Event()

@@ -15,6 +15,7 @@ from typing import Protocol
 import psycopg
 from pydantic import SecretStr
 
+from infra.ledger.connection import Ledger
 from infra.postgres.fences import guard
 from infra.postgres.golden_image import proof_word
 from infra.postgres.methods import CopyJob, Throttle
@@ -24,10 +25,12 @@ from infra.postgres.session import connect
 from infra.postgres.tag import read_tag
 from infra.protection_file import load_protection
 from infra.secrets import SecretFiles
+from infra.settings import Settings
 from policy.errors import Refused
 from policy.estate import Estate, Source, Target
 from policy.names import SecretName, golden_name, incoming_name
 from policy.protection import Protection
+from tasks.releases import installed_version
 from tasks.step import Work
 
 SHORTEST_KEY = 16
@@ -43,6 +46,7 @@ class Hand(Protocol):
         ...
 
     estate: Estate
+    settings: Settings
     secrets: SecretFiles
     scratch: Path
 
@@ -87,7 +91,10 @@ class Pair:
 
     def proof(self) -> str:
         """The word under which a golden image must have been proven to be cloned for this target."""
-        return proof_word(self.protection(), Places.of(self.source.site, self.target.site))
+        webapp = self.work.estate.webapp(self.source.site.id)
+        settings = self.work.settings
+        release = installed_version(Ledger(settings.ledger, settings.ledger_passfile), webapp)
+        return proof_word(self.protection(), Places.of(self.source.site, self.target.site), release)
 
     def throttle(self) -> Throttle:
         """How much of Production's server a copy may take."""

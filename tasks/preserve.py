@@ -1,4 +1,4 @@
-"""Preserve the target's own rows: carry them into the incoming database.
+"""Preserve what is the target's own: its rows, and what its own roles were granted inside the database.
 
 Invariant: the target is only read. Rows that change in it afterwards, until it goes offline, stay behind; the
 report says when they were taken.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from infra.postgres.grants import carry_grants
 from infra.postgres.preserve import preserve as carry
 from tasks.pair import pair
 from tasks.step import Step, Work
@@ -24,7 +25,13 @@ def _do(work: Work) -> Mapping[str, object]:
         work.prove()
         work.mid()
         carry(target, incoming, protection)
-    return {"kept_at": work.clock.now().isoformat()}
+        with ends.on_source() as source:
+            grants = carry_grants(source, target, incoming)
+    return {
+        "kept_at": work.clock.now().isoformat(),
+        "grants_kept": grants.given,
+        "grants_left": list(grants.left),
+    }
 
 
 def _undo(work: Work) -> None:

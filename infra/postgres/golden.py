@@ -140,7 +140,7 @@ def _fitting(job: CopyJob) -> tuple[Golden | None, tuple[str, ...]]:
     if image.policy != job.policy_hash():
         reasons.append("the protection policy or its key changed after the image was made")
     if image.proven != job.proof:
-        reasons.append("the image was not neutralised and proven under the present policy and addresses")
+        reasons.append("the image was not proven under the present policy, addresses and release")
     if image.schema != word or (job.fingerprint or word) != word:
         reasons.append("the source's schema changed after the image was made")
     return image, tuple(reasons)

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from infra.postgres.neutralise import Places
+from policy.names import Version
 from policy.protection import Protection
 
 _IMAGE, _BUILDING = "freshet golden ", "freshet golden-build "
@@ -103,9 +104,20 @@ class Kept:
         return "" if told is None else told.ledger
 
 
-def proof_word(protection: Protection, places: Places) -> str:
-    """Everything that neutralising and probing depend on beside the rows: equal words, the same result."""
-    told = [_PROOF, protection.digest, *(f"{name}={value}" for name, value in places.settings().items())]
+def proof_word(protection: Protection, places: Places, release: Version) -> str:
+    """Everything that neutralising and probing depend on beside the rows: equal words, the same result.
+
+    Args:
+        protection: the application's policy.
+        places: Production's and the site's addresses.
+        release: what Production runs; another one may have changed rows without changing the schema.
+    """
+    told = [
+        _PROOF,
+        protection.digest,
+        release,
+        *(f"{name}={value}" for name, value in places.settings().items()),
+    ]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 

@@ -19,6 +19,10 @@ MARGIN = 1.2
 """Space is needed for the copy and a fifth more: sorting, write-ahead log, what grows meanwhile."""
 
 _SIZE = "SELECT pg_database_size(current_database())"
+_HELD = """
+SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint FROM pg_database
+ WHERE has_database_privilege(oid, 'CONNECT')
+"""
 _READER = """
 SELECT r.rolsuper, r.rolcreaterole, r.rolcreatedb,
        pg_has_role(current_user, 'pg_write_all_data', 'USAGE'),
@@ -117,17 +121,25 @@ def _target(
                 f"extension '{name}' needs a superuser to create it on server '{job.target.name}'; "
                 "mark it trusted in its control file there"
             )
-    need = int(_one(source, _SIZE) * MARGIN)
-    if job.spare_bytes is not None and job.spare_bytes < need:
+    need, spare = int(_one(source, _SIZE) * MARGIN), _spare(job, target)
+    if spare is not None and spare < need:
         yield (
-            f"server '{job.target.name}' has {job.spare_bytes / 1e9:.1f} GB free and the copy needs "
-            f"{need / 1e9:.1f} GB beside the present database, which is kept for undo"
+            f"server '{job.target.name}' has {spare / 1e9:.1f} GB free and the copy needs "
+            f"{need / 1e9:.1f} GB beside the present database, which is kept for undo; make room "
+            "(`freshet golden list` and `freshet sweep` tell what is kept), or correct its disk_gb"
         )
     if replaces is not None:
         for (slot,) in target.execute(_SLOTS, [replaces]).fetchall():
             yield f"replication slot '{slot}' holds database '{replaces}': drop it, or the swap cannot happen"
         for (prepared,) in target.execute(_PREPARED, [replaces]).fetchall():
             yield f"prepared transaction '{prepared}' holds '{replaces}': commit it or roll it back first"
+
+
+def _spare(job: CopyJob, target: psycopg.Connection) -> int | None:
+    """Free bytes, as somebody told or as the estate declares the disk; previous ones and images count."""
+    if job.spare_bytes is not None or job.target.disk_gb is None:
+        return job.spare_bytes
+    return max(job.target.disk_gb * 10**9 - _one(target, _HELD), 0)
 
 
 def _one(session: psycopg.Connection, query: str) -> int:

@@ -86,3 +86,11 @@ def test_both_servers_down_is_told_of_both(job: CopyJob) -> None:
     assert len(findings) == 2
     assert "server 'live'" in findings[0]
     assert "server 'trial'" in findings[1]
+
+
+def test_a_disk_that_the_estate_declares_must_hold_the_copy_beside_what_is_kept(job: CopyJob) -> None:
+    roomy = replace(job, target=replace(job.target, disk_gb=100_000))
+    assert preflight(roomy) == ()
+    (finding,) = preflight(replace(job, target=replace(job.target, disk_gb=0)))
+    assert "0.0 GB free and the copy needs" in finding
+    assert "correct its disk_gb" in finding

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from infra.clock import SetClock
 from infra.failpoints import VARIABLE
-from infra.ledger import goldens
+from infra.ledger import goldens, installed
 from infra.ledger.connection import Ledger
 from infra.ledger.goldens import BuildOutcome
 from infra.postgres import golden_build as images
@@ -28,8 +28,17 @@ from infra.postgres.golden_image import Golden, Kept, image_statement, kept_imag
 from infra.settings import Settings
 from infra.stack.cluster import Cluster
 from policy.errors import Busy, Refused, StepFailed, Unavailable
-from policy.estate import Estate
-from policy.names import CustomerName, Environment, SecretName, ServerName, golden_name, incoming_name
+from policy.estate import Estate, Release
+from policy.names import (
+    CustomerName,
+    Environment,
+    SecretName,
+    ServerName,
+    Version,
+    VersionLine,
+    golden_name,
+    incoming_name,
+)
 from portal.cli import golden_commands
 from portal.cli.app import app
 from tasks import golden_run
@@ -165,6 +174,7 @@ def read(lakeside: Refreshes) -> Golden | None:
         return read_golden(session, golden_name(lakeside.sandbox))
 
 
+@pytest.mark.slow
 def test_own_rows_that_name_production_are_found_in_a_clone(lakeside: Refreshes) -> None:
     build(world_of(lakeside))
     lakeside.fill(
@@ -176,6 +186,7 @@ def test_own_rows_that_name_production_are_found_in_a_clone(lakeside: Refreshes)
         carry_out(lakeside.worker())
 
 
+@pytest.mark.slow
 def test_a_clone_whose_word_does_not_hold_is_neutralised_and_proven_as_a_whole(lakeside: Refreshes) -> None:
     """The tag says under what the image was proven; without it nothing is taken on trust."""
     build(world_of(lakeside))
@@ -197,7 +208,8 @@ def test_a_clone_whose_word_does_not_hold_is_neutralised_and_proven_as_a_whole(l
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("address", "not neutralised and proven under the present policy and addresses"),
+        ("address", "not proven under the present policy, addresses and release"),
+        pytest.param("release", "not proven under the present policy", marks=pytest.mark.slow),
         pytest.param("key", "the protection policy or its key changed", marks=pytest.mark.slow),
         pytest.param("schema", "the source's schema changed", marks=pytest.mark.slow),
         pytest.param("open", "the image was opened", marks=pytest.mark.slow),
@@ -216,6 +228,11 @@ def test_an_image_that_does_not_hold_any_more_is_streamed_past(
         worker.estate = replace(lakeside.estate, customers={LAKESIDE: replace(customer, sites=sites)})
     elif change == "key":
         lakeside.secrets.path(SECRET).write_text("another key of enough characters")
+    elif change == "release":
+        (old,) = lakeside.estate.releases
+        new = replace(old, version=Version("26.5.0"), line=VersionLine("26"))
+        worker.estate = replace(lakeside.estate, releases=(old, new))
+        record(lakeside, new)
     elif change == "schema":
         lakeside.fill("CREATE INDEX ON objects (deleted)")
         worker = lakeside.worker()
@@ -225,9 +242,15 @@ def test_an_image_that_does_not_hold_any_more_is_streamed_past(
     else:
         worker.estate = replace(lakeside.estate, golden_oldest=timedelta(0))
     facts = carry_out(worker)
+    record(lakeside, lakeside.estate.releases[0])
     assert facts["method"] == "stream"
     assert reason in next(offer["why"] for offer in facts["offers"] if offer["method"] == "golden")
     assert facts["compared"]["values"] > 0
+
+
+def record(lakeside: Refreshes, release: Release) -> None:
+    with lakeside.ledger.transaction() as connection:
+        installed.record(connection, webapp="lakeside/live", release=release, run=None)
 
 
 def test_a_build_that_is_refused_or_fails_leaves_what_was_there(lakeside: Refreshes) -> None:
@@ -311,6 +334,7 @@ def expire(lakeside: Refreshes) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_builder_that_lost_its_claim_installs_nothing(
     lakeside: Refreshes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +388,7 @@ def test_the_schedule_has_one_owner_and_knows_what_is_due(
     assert len(due_builds(world)) == 1
 
 
+@pytest.mark.slow
 def test_old_images_are_dropped_and_those_of_others_stay(lakeside: Refreshes) -> None:
     world = world_of(lakeside)
     image = build(world)

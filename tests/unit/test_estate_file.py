@@ -119,6 +119,14 @@ MISTAKES = [
         "did you mean 'undo_days'?",
     ),
     ("estate: test\n", "", "estate", "is missing", "add 'estate: …'"),
+    (
+        "estate: test",
+        "estate: test\ngolden_every_hours: 48\ngolden_oldest_hours: 24",
+        "golden_oldest_hours",
+        "images would be too old before the next is built",
+        "longer than golden_every_hours",
+    ),
+    ("estate: test", "estate: test\ngolden_every_hours: often", "golden_every_hours", "'often'", "from 0 to"),
     ("estate: test", "estate: test\nundo_days: many", "undo_days", "'many' does not fit", "from 0 to 90"),
     (
         "zone: UTC, first",
