@@ -108,6 +108,11 @@ def redact(text: str) -> str:
     return _KNOWN.redact(text)
 
 
+def redacted(value: object) -> object:
+    """`value` without any secret that this process knows, also inside mappings and lists."""
+    return _cleaned(value, depth=0)
+
+
 class Redactor(logging.Filter):
     """Cleans a record's text, arguments, traceback and extra fields; it never holds a record back."""
 

@@ -16,6 +16,7 @@ import psycopg
 from infra.failpoints import Moment, failpoint
 from infra.ledger import runs
 from infra.ledger.connection import Connection
+from infra.redaction import redact, redacted
 from policy.errors import Busy, FreshetError, NeedsHuman, Unavailable
 from policy.journal import Do, Entry, EntryState, Finish, Undo, next_move
 from tasks.display import Display
@@ -79,7 +80,7 @@ def _forward(hold: Hold, step: Step, position: int, display: Display, *, look_fi
                 step.name,
                 state=EntryState.DONE,
                 epoch=hold.epoch,
-                facts=facts,
+                facts=clean_facts(facts),
                 seconds=took,
             )
         )
@@ -177,10 +178,18 @@ def _turn_back(hold: Hold, step: Step, error: BaseException, display: Display) -
     hold.record(write)
 
 
+def clean_facts(facts: Mapping[str, object]) -> Mapping[str, object]:
+    """What a step learned, without any secret that a server or a playbook may have said."""
+    return {name: redacted(value) for name, value in facts.items()}
+
+
 def plain_words(error: BaseException) -> str:
-    """What an error says to a person: ours as it is; others by their kind, details are in the log."""
+    """What an error says to a person: ours as it is; others by their kind, details are in the log.
+
+    It goes into the journal, the report, mails and Prefect's pages, so no secret may be in it.
+    """
     if isinstance(error, FreshetError):
-        return str(error)
+        return redact(str(error))
     if isinstance(error, psycopg.errors.DiskFull):
         return "the disk of the database server is full; make room there, then ask again"
     if isinstance(error, Exception):

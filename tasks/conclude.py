@@ -12,6 +12,7 @@ from datetime import datetime
 from infra.failpoints import CONCLUDE, Moment, failpoint
 from infra.ledger import installed, lease, requests, runs
 from infra.ledger.connection import Connection
+from infra.redaction import redact
 from policy.durations import Phase
 from policy.errors import Busy
 from policy.journal import Entry, EntryState, Finish
@@ -68,7 +69,7 @@ def _ended(hold: Hold) -> tuple[Request, str]:
 def _write(hold: Hold, connection: Connection, finish: Finish) -> tuple[Request, str]:
     journal = runs.journal(connection, hold.run)
     run = runs.last(connection, hold.request.id)
-    cause = (run.cause if run else None) or ""
+    cause = redact((run.cause if run else None) or "")
     failed = [entry.step for entry in journal if entry.state is EntryState.UNDO_FAILED]
     reason = {
         Finish.DONE: "",
@@ -76,7 +77,7 @@ def _write(hold: Hold, connection: Connection, finish: Finish) -> tuple[Request,
         Finish.STUCK: f"{cause}. Not put back: {', '.join(failed)}. The site is locked.",
     }[finish]
     now = hold.clock.now()
-    report = report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now)
+    report = redact(report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now))
     facts = {key: value for entry in journal for key, value in entry.facts.items()}
     if finish is Finish.DONE and requests.get(connection, hold.request.id).status is Status.PENDING_INPUT:
         # Somebody asked a question while the work was under way; it did not stop for the answer.

@@ -16,6 +16,8 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
+from infra.redaction import redact
+
 Result = TypeVar("Result")
 
 log = logging.getLogger("freshet.run")
@@ -88,14 +90,16 @@ class PrefectDisplay:
 
     def _move_bar(self, text: str, percent: float) -> None:
         if self._bar is None:
-            made = create_progress_artifact(progress=percent, key=f"progress-{self._run}", description=text)
+            made = create_progress_artifact(
+                progress=percent, key=f"progress-{self._run}", description=redact(text)
+            )
             self._bar = made if isinstance(made, UUID) else None
         else:
-            update_progress_artifact(artifact_id=self._bar, progress=percent, description=text)
+            update_progress_artifact(artifact_id=self._bar, progress=percent, description=redact(text))
 
     def report(self, key: str, markdown: str) -> None:
         """Keep the report as a Markdown artifact."""
-        self._try(lambda: create_markdown_artifact(key=key, markdown=markdown))
+        self._try(lambda: create_markdown_artifact(key=key, markdown=redact(markdown)))
 
     def _try(self, show: Callable[[], object]) -> None:
         if self._broken:

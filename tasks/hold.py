@@ -19,6 +19,7 @@ from infra.clock import Clock
 from infra.failpoints import Moment, failpoint
 from infra.ledger import lease
 from infra.ledger.connection import Connection
+from infra.redaction import redact
 from infra.secrets import SecretFiles
 from infra.settings import Settings
 from policy.errors import Busy, Unavailable
@@ -170,7 +171,7 @@ class Hold:
 
     def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:
         """Tell whoever watches what is going on; with `done` of `total` it shows as progress."""
-        self._speak(text, done, total)
+        self._speak(redact(text), done, total)
 
     def remember(self, journal: Sequence[Entry]) -> None:
         """Take note of the journal as it was just read."""

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from infra.redaction import redact
 from policy.errors import Busy, Refused, Unavailable
 from policy.journal import Finish
 from policy.names import RequestId
@@ -39,10 +40,10 @@ def run_request(request: str, *steps: Step) -> State[None]:
     try:
         ended, finish = attend(world, RequestId(request), steps, shown)
     except (Busy, Refused) as error:
-        return Cancelled(name="Not Now", message=str(error))
+        return Cancelled(name="Not Now", message=redact(str(error)))
     except Unavailable as error:
-        return Failed(name="Interrupted", message=f"{error} The next sweep takes the run over.")
-    message = ended.reason or f"{ended.id} {ended.site}: {ended.status.value}"
+        return Failed(name="Interrupted", message=redact(f"{error} The next sweep takes the run over."))
+    message = redact(ended.reason) or f"{ended.id} {ended.site}: {ended.status.value}"
     if finish is Finish.DONE:
         return Completed(message=message)
     return Failed(name="Put Back" if finish is Finish.PUT_BACK else "Stuck", message=message)
