@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import (
     PREFECT_API_URL,
@@ -19,9 +20,10 @@ from prefect.settings import (
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     temporary_settings,
 )
-from prefect.states import Cancelled, Scheduled
+from prefect.states import Cancelled, Completed, Failed, Scheduled
 
 from policy.errors import Unavailable
+from policy.request import Outcome
 
 
 @contextmanager
@@ -88,6 +90,38 @@ def has_ended(api: str, flow_run: UUID) -> bool:
         except ObjectNotFound:
             return True
         return found.state is not None and found.state.is_final()
+
+
+def settle_run(api: str, flow_run: UUID, outcome: Outcome, message: str) -> bool:
+    """Show how the request of a Prefect run really ended, when Prefect does not know.
+
+    A run whose server went away stays Running for ever, or is taken for crashed.
+
+    Returns:
+        Whether anything had to be changed.
+
+    Raises:
+        Unavailable: Prefect does not answer.
+    """
+    truth: State[None]
+    match outcome:
+        case Outcome.DONE:
+            truth = Completed(message=message)
+        case Outcome.PUT_BACK:
+            truth = Failed(name="Put Back", message=message)
+        case Outcome.STUCK:
+            truth = Failed(name="Stuck", message=message)
+        case _:
+            truth = Cancelled(message=message)
+    with _prefect(api) as client:
+        try:
+            state = client.read_flow_run(flow_run).state
+            if state is None or (state.is_final() and not state.is_crashed()):
+                return False
+            client.set_flow_run_state(flow_run, truth, force=True)
+        except ObjectNotFound:
+            return False
+    return True
 
 
 def withdraw_run(api: str, flow_run: UUID, reason: str) -> None:

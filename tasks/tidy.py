@@ -21,6 +21,7 @@ from infra.postgres.tag import Standing, TaggedDatabase, tagged
 from policy.errors import Refused, StepFailed, Unavailable
 from policy.estate import DatabaseServer, Estate
 from policy.names import RunId
+from tasks.settle import settle
 from tasks.world import World
 
 SNAPSHOTS_KEPT = timedelta(days=1)
@@ -52,6 +53,8 @@ def tidy(world: World, *, dry_run: bool) -> Iterator[str]:
             words = error if isinstance(error, Unavailable) else type(error).__name__
             yield f"{server.name}: could not be tidied ({words}); the next sweep tries again"
     yield from _folders(world, now, dry_run=dry_run)
+    if not dry_run:
+        yield from settle(world)
 
 
 def _judge(

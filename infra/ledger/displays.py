@@ -71,6 +71,16 @@ def withdraw(connection: Connection, shown: Shown) -> None:
     connection.execute("update display set withdrawn_at = now() where key = %s", (shown.key,))
 
 
+def ended(connection: Connection) -> list[Shown]:
+    """Prefect runs of requests that ended a while ago, and that nobody has compared with the ledger yet."""
+    rows = connection.execute(
+        "select display.* from display where withdrawn_at is null and exists (select from event"
+        " where event.request = display.request and event.outcome is not null"
+        " and event.at < now() - interval '1 minute') order by made_at limit 200"
+    ).fetchall()
+    return [_shown(row) for row in rows]
+
+
 def _shown(row: Row) -> Shown:
     cell: dict[str, Any] = dict(row)
     return Shown(
