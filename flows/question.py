@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from prefect import flow, suspend_flow_run
 from prefect.client.schemas.objects import State
-from prefect.input import RunInput
 from prefect.states import Completed
-from pydantic import ConfigDict, Field
 
 from policy.errors import Refused
-from tasks.answer_by_form import answer_by_form, open_question
-
-
-class Answer(RunInput):
-    """What the form takes; nothing has a default, so that resuming with nothing is no answer."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    by: str = Field(
-        description="e-mail address of the contact who answers, or your own if you answer for a contact",
-        min_length=3,
-        max_length=200,
-    )
-    answer: str = Field(description="the answer, in your own words", min_length=1, max_length=500)
+from tasks.answer_by_form import Answer, answer_by_form, open_question
 
 
 @flow(name="question", persist_result=False)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefect.input import RunInput
+from pydantic import ConfigDict, Field
+
 from infra.ledger import forms
 from infra.ledger.requests import get
 from policy.names import EmailAddress, RequestId
@@ -15,6 +18,19 @@ from tasks.world import open_world
 
 SPARE_SECONDS = 86_400
 """The form outlives the question's own time-out, which puts the request on hold and then closes the form."""
+
+
+class Answer(RunInput):
+    """What the form takes; nothing has a default, so that resuming with nothing is no answer."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    by: str = Field(
+        description="e-mail address of the contact who answers, or your own if you answer for a contact",
+        min_length=3,
+        max_length=200,
+    )
+    answer: str = Field(description="the answer, in your own words", min_length=1, max_length=500)
 
 
 @dataclass(frozen=True, kw_only=True)
