@@ -15,6 +15,7 @@ from infra.ledger import requests, runs
 from policy.errors import FreshetError, Refused, Unavailable
 from policy.names import RequestId
 from policy.request import Kind
+from tasks.drop_dumps import drop_dumps
 from tasks.engine_clean_up import clean_up_engines
 from tasks.golden import tidy_images
 from tasks.golden_run import ask_due
@@ -81,7 +82,11 @@ def _take_over(world: World, *, dry_run: bool) -> list[str]:
 
 def _tidy(world: World, *, dry_run: bool) -> list[str]:
     try:
-        return [*tidy(world, dry_run=dry_run), *clean_up_engines(world, dry_run=dry_run)]
+        return [
+            *tidy(world, dry_run=dry_run),
+            *drop_dumps(world, dry_run=dry_run),
+            *clean_up_engines(world, dry_run=dry_run),
+        ]
     except Refused as error:
         # The estate's file has mistakes: nothing is dropped by it, and the rest of the sweep goes on.
         log.warning("%s", error, extra={"action": "tidy"})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.postgres import snapshot
 from policy.errors import NeedsHuman
 from policy.estate import Site
+from tasks import snapshots
 from tasks.application import CHANGE_OVER, served, stages
 from tasks.releases import target_release
 from tasks.server_session import server_session
@@ -37,7 +37,7 @@ def _undo(work: Work) -> None:
     for site in sites:
         with server_session(work, site) as session:
             work.prove()
-            snapshot.restore(session, site.database, work.run, at=work.clock.now())
+            snapshots.restore(work, session, site)
         work.mid()
 
 
@@ -50,9 +50,7 @@ def _all_restorable(work: Work, sites: Sequence[Site]) -> None:
     gone = []
     for site in sites:
         with server_session(work, site) as session:
-            if not snapshot.is_taken(session, site.database, work.run) and not snapshot.is_restored(
-                session, site.database, work.run
-            ):
+            if not snapshots.is_taken(work, session, site) and not snapshots.is_restored(work, session, site):
                 gone.append(f"the snapshot of database '{site.database}' of {site.id} is gone")
     if gone:
         raise NeedsHuman(

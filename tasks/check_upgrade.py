@@ -16,6 +16,7 @@ from tasks.application import served, stages
 from tasks.check_health import baselines, wait_until_healthy
 from tasks.releases import installed_release, target_release
 from tasks.server_session import server_session
+from tasks.snapshots import choice_of
 from tasks.step import Step, Work
 
 
@@ -46,6 +47,10 @@ def _do(work: Work) -> Mapping[str, object]:
                     findings.append(f"database: '{site.database}' of {site.id} does not exist")
                     continue
                 sizes[site.database] = snapshot.size(session, site.database)
+                try:
+                    choice_of(work, session, site)
+                except Refused as refused:
+                    findings.extend(refused.findings)
         except Unavailable as error:
             findings.append(f"database: {error}")
     if not findings:

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import psycopg
 
-from infra.postgres import snapshot
 from policy.errors import FreshetError
 from policy.estate import Site
 from policy.names import ServerName
+from tasks import snapshots
 from tasks.application import served
 from tasks.server_session import server_session
 from tasks.step import Step, Work
@@ -24,7 +24,7 @@ from tasks.step import Step, Work
 def _done(work: Work) -> bool:
     for site in served(work)[1]:
         with server_session(work, site) as session:
-            if not snapshot.is_taken(session, site.database, work.run):
+            if not snapshots.is_taken(work, session, site):
                 return False
     return True
 
@@ -34,40 +34,43 @@ def _do(work: Work) -> Mapping[str, object]:
     by_server: dict[ServerName, list[Site]] = {}
     for site in served(work)[1]:
         by_server.setdefault(site.server, []).append(site)
-    sizes: dict[str, int] = {}
+    taken: dict[str, Mapping[str, object]] = {}
     failures: list[Exception] = []
     # Users wait, and the servers do not disturb each other.
     with ThreadPoolExecutor(max_workers=len(by_server)) as pool:
         for done in as_completed([pool.submit(_take, work, sites) for sites in by_server.values()]):
             try:
-                sizes.update(done.result())
+                taken.update(done.result())
             except (FreshetError, psycopg.Error) as failure:
                 failures.append(failure)
             else:
                 work.mid()
     if failures:
         raise failures[0]
-    return {"snapshot_bytes": sizes, "snapshot_seconds": round(time.monotonic() - began, 3)}
+    return {"snapshots": taken, "snapshot_seconds": round(time.monotonic() - began, 3)}
 
 
-def _take(work: Work, sites: Sequence[Site]) -> Mapping[str, int]:
+def _take(work: Work, sites: Sequence[Site]) -> Mapping[str, Mapping[str, object]]:
     """Take the snapshots of one server, one after the other."""
-    sizes = {}
+    taken: dict[str, Mapping[str, object]] = {}
     for site in sites:
         with server_session(work, site) as session:
-            if not snapshot.is_taken(session, site.database, work.run):
+            if not snapshots.is_taken(work, session, site):
                 work.prove()
-                sizes[str(site.database)] = snapshot.take(
-                    session, site.database, work.run, at=work.clock.now()
-                )
-    return sizes
+                chosen, size = snapshots.take(work, session, site)
+                taken[str(site.database)] = {
+                    "bytes": size,
+                    "kind": chosen.kind.value,
+                    "not": dict(chosen.why_not),
+                }
+    return taken
 
 
 def _undo(work: Work) -> None:
     for site in served(work)[1]:
         with server_session(work, site) as session:
             work.prove()
-            snapshot.drop(session, site.database, work.run)
+            snapshots.drop(work, session, site)
         work.mid()
 
 

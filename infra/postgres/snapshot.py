@@ -37,7 +37,9 @@ def is_taken(admin: Admin, database: DatabaseName, run: RunId) -> bool:
     return tag is not None and tag.standing is Standing.SNAPSHOT and tag.run == run
 
 
-def take(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -> int:
+def take(
+    admin: Admin, database: DatabaseName, run: RunId, *, at: datetime, strategy: str = "file_copy"
+) -> int:
     """Copy `database` on its own server, closed to everybody, and prove the copy readable.
 
     Args:
@@ -45,6 +47,7 @@ def take(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -> i
         database: what is copied; its application is stopped, what sessions are left are ended.
         run: for whom; an incomplete snapshot of it is made anew.
         at: the present instant.
+        strategy: how the server copies, `file_copy` or `wal_log`.
 
     Returns:
         The snapshot's size in bytes.
@@ -57,8 +60,8 @@ def take(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -> i
     end_sessions(admin, database)
     try:
         admin.execute(
-            SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy ALLOW_CONNECTIONS false").format(
-                Identifier(name), Identifier(database)
+            SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {} ALLOW_CONNECTIONS false").format(
+                Identifier(name), Identifier(database), Identifier(strategy)
             )
         )
     except psycopg.errors.ObjectInUse as error:

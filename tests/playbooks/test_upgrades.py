@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from infra.stack.cluster import Cluster
+from policy.errors import Refused
 from policy.names import RunId
 from policy.request import Outcome, Request, Status
 from tests.playbooks.upgrade_ground import PRODUCTION, SANDBOX, UpgradeGround, upgrade_ground
@@ -55,3 +56,5 @@ def test_a_failure_in_the_middle_is_put_back_and_the_next_attempt_succeeds(
     done = ground.carry_out(ground.ask(NEW))
     assert (done.status, done.outcome) == (Status.COMPLETED, Outcome.DONE), done.reason
     whole(ground, NEW, done)
+    with pytest.raises(Refused, match="already runs"):
+        ground.ask(NEW)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets as random_words
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -292,6 +292,13 @@ class UpgradeGround:
                 ).fetchall()
             found += [str(row[0]) for row in rows]
         return sorted(found)
+
+    def drop(self, names: Collection[str]) -> None:
+        """Drop databases of this ground, as far as they are there."""
+        for cluster in (self.live, self.trial):
+            with psycopg.connect(cluster.dsn(), autocommit=True) as session:
+                for name in names:
+                    session.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
 
     def release(self, version: str) -> Release:
         """A declared release."""

@@ -1,0 +1,190 @@
+"""Snapshots of every kind: proven when taken, whole when put back, refused with the reason."""
+
+from __future__ import annotations
+
+import secrets as random_words
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from infra.postgres import snapshot
+from infra.postgres.digest import digests
+from infra.postgres.dress import read_dress
+from infra.postgres.incoming import exists
+from infra.postgres.snapshot_choice import Choice, Kind, choose
+from infra.postgres.snapshot_dump import Dump
+from infra.secrets import SecretFiles
+from infra.stack.cluster import Cluster
+from infra.stack.roles import OWNER_GROUPS, DatabaseRole, establish
+from policy.errors import NeedsHuman, Refused, StepFailed
+from policy.estate import DatabaseServer, Login
+from policy.names import DatabaseName, RunId, SecretName, ServerName, failed_name, snapshot_name
+
+RUN = RunId("r5a1")
+AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+Session = psycopg.Connection[Any]
+
+
+@dataclass
+class Place:
+    """A database with some of everything, and its owner's sessions."""
+
+    cluster: Cluster
+    server: DatabaseServer
+    database: DatabaseName
+    folder: Path
+    secrets: SecretFiles
+
+    def session(self, database: str = "postgres") -> Session:
+        login = self.server.owner
+        word = self.secrets.read(login.secret).get_secret_value()
+        return psycopg.connect(self.cluster.dsn(database, login.user), password=word, autocommit=True)
+
+    @property
+    def dump(self) -> Dump:
+        return Dump(
+            server=self.server, database=self.database, secrets=self.secrets, folder=self.folder, run=RUN
+        )
+
+    def state(self) -> object:
+        with self.session(self.database) as session, self.session() as admin:
+            objects = session.execute("select oid, md5(lo_get(oid)) from pg_largeobject_metadata").fetchall()
+            return dict(digests(session)), objects, read_dress(admin, self.database)
+
+    def migrate(self) -> None:
+        with self.session(self.database) as session:
+            session.execute("alter table person drop column name; create table made_by_the_migration ()")
+            session.execute("select lo_unlink(4711)")
+
+
+@pytest.fixture
+def place(tmp_path: Path, trial_cluster: Cluster) -> Iterator[Place]:
+    word = random_words.token_hex(3)
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets" / "owner").touch(mode=0o600)
+    (tmp_path / "secrets" / "owner").write_text(f"o:w\\n-{word}\n")
+    secrets = SecretFiles(tmp_path / "secrets")
+    owner = DatabaseRole(
+        name=f"snap_{word}",
+        secret=SecretName("owner"),
+        creates_databases=True,
+        member_of=OWNER_GROUPS,
+        database=None,
+    )
+    server = DatabaseServer(
+        name=ServerName("trial"),
+        host="127.0.0.1",
+        port=trial_cluster.port,
+        production=False,
+        system_identifier=None,
+        owner=Login(user=owner.name, secret=owner.secret),
+        reader=None,
+    )
+    database = DatabaseName(f"site_{word}")
+    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as session:
+        establish(session, [owner], secrets)
+        session.execute(
+            SQL("create database {} owner {}").format(Identifier(database), Identifier(owner.name))
+        )
+    made = Place(trial_cluster, server, database, tmp_path, secrets)
+    with made.session(database) as session:
+        session.execute("create table person (id serial primary key, name text not null, at timestamptz)")
+        session.execute(
+            "insert into person (name, at) select 'p' || g, now() from generate_series(1, 3000) g"
+        )
+        session.execute("create index on person (name); create view people as select id from person")
+        session.execute("select lo_from_bytea(4711, decode(repeat('ab01', 900), 'hex'))")
+        session.execute(SQL("comment on database {} is 'a site'").format(Identifier(database)))
+        session.execute(
+            SQL("alter database {} set search_path = public, pg_catalog").format(Identifier(database))
+        )
+    yield made
+    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as session:
+        for name in (database, snapshot_name(database, RUN), failed_name(database, RUN)):
+            session.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+        session.execute(SQL("drop role {}").format(Identifier(owner.name)))
+
+
+@pytest.mark.parametrize("kind", ["file_copy", "wal_log", "dump"])
+def test_it_is_put_back_whole_and_what_failed_is_kept(place: Place, kind: str) -> None:
+    before = place.state()
+    with place.session() as admin:
+        if kind == "dump":
+            with place.session(place.database) as session:
+                assert place.dump.take(admin, session, at=AT) > 0
+            assert place.dump.is_taken()
+        else:
+            assert snapshot.take(admin, place.database, RUN, at=AT, strategy=kind) > 0
+            assert snapshot.is_taken(admin, place.database, RUN)
+    place.migrate()
+    assert place.state() != before
+    with place.session() as admin:
+        if kind == "dump":
+            place.dump.build(admin, at=AT)
+        assert snapshot.restore(admin, place.database, RUN, at=AT)
+        assert exists(admin, failed_name(place.database, RUN))
+        assert snapshot.is_restored(admin, place.database, RUN)
+        assert not snapshot.restore(admin, place.database, RUN, at=AT), "a second time there is nothing to do"
+    assert place.state() == before
+    assert not list(place.folder.glob("pgpass-*"))
+
+
+def test_a_damaged_dump_is_told_and_leaves_the_database_as_it_is(place: Place) -> None:
+    with place.session() as admin, place.session(place.database) as session:
+        place.dump.take(admin, session, at=AT)
+        largest = max(place.dump.path.glob("*.dat*"), key=lambda path: path.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    place.migrate()
+    after = place.state()
+    with place.session() as admin:
+        with pytest.raises(NeedsHuman, match="the dump is kept in"):
+            place.dump.build(admin, at=AT)
+        assert not snapshot.is_taken(admin, place.database, RUN), "half a snapshot is none"
+        assert exists(admin, place.database)
+    assert place.state() == after
+
+
+def test_what_cannot_be_read_is_not_taken(place: Place) -> None:
+    with psycopg.connect(place.cluster.dsn(place.database), autocommit=True) as other:
+        other.execute("create table not_the_owner_s (id int)")
+    with place.session() as admin, place.session(place.database) as session:
+        with pytest.raises(StepFailed, match="permission denied"):
+            place.dump.take(admin, session, at=AT)
+        assert not place.dump.is_taken()
+        assert place.dump.forget() or not place.dump.path.parent.joinpath(f"{place.database}.making").exists()
+
+
+def test_the_kind_is_what_the_server_allows_and_the_size(place: Place) -> None:
+    with place.session() as admin:
+
+        def chosen(size: int = 10**6, *, wanted: str | None = None, room: int | None = None) -> Choice:
+            return choose(admin, place.server, place.database, size=size, wanted=wanted, room=room)
+
+        assert (chosen().kind, chosen().strategy) == (Kind.TEMPLATE, "wal_log")
+        assert chosen(size=10**9).strategy == "file_copy"
+        tight = chosen(size=5 * 10**9, room=10**9)
+        assert tight.kind is Kind.DUMP
+        assert tight.why_not[Kind.TEMPLATE] == "it has 5.0 GB, and the server can spare 1.0 GB"
+        assert chosen(wanted="dump").kind is Kind.DUMP
+        assert set(chosen().why_not) == {Kind.DUMP, Kind.PHYSICAL, Kind.RDS}
+        on_aws = choose(
+            admin,
+            replace(place.server, host="x.abc.eu-west-1.rds.amazonaws.com"),
+            place.database,
+            size=10**6,
+        )
+        assert "another address" in on_aws.why_not[Kind.RDS]
+        with pytest.raises(Refused, match="take back every database of the server"):
+            chosen(wanted="physical")
+        with pytest.raises(Refused, match="'tape' is unknown"):
+            chosen(wanted="tape")
+        with psycopg.connect(place.cluster.dsn(), autocommit=True) as superuser:
+            superuser.execute(SQL("alter role {} nocreatedb").format(Identifier(place.server.owner.user)))
+        with pytest.raises(Refused, match="may not create databases"):
+            chosen()
