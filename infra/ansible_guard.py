@@ -5,6 +5,7 @@ Invariant: whoever must end a playbook ends every process of it, which the runne
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Gate:
         """Remove its files."""
         for path in (self.path, self.path.with_name(f"{self.path.name}.ready")):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.path.with_name(f"{self.path.name}.modules"), ignore_errors=True)
 
 
 @dataclass(kw_only=True)

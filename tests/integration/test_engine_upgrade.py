@@ -27,6 +27,7 @@ RECORD = "/v1/buckets/district/collections/students/records/s1"
 __all__ = ["original", "start"]
 
 
+@pytest.mark.slow
 def test_an_application_moves_to_the_new_version(start: Start, tmp_path: Path) -> None:
     """Kinto serves before and after; check mode and a second run change nothing; the old files go last."""
     server = start(secret=False)

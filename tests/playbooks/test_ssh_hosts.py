@@ -46,16 +46,17 @@ def reached(farm: Farm, number: RequestId, condition: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_host_that_is_lost_in_the_middle_lets_all_be_put_back(hosts: Farm) -> None:
-    """It is away while the release is changed over, and back again while the others are put back."""
+@pytest.mark.parametrize("step", ["change_over", "reopen"])
+def test_a_host_that_is_lost_lets_all_be_put_back(hosts: Farm, step: str) -> None:
+    """It is away in the middle of a step, and back again while the others are put back."""
     assert hosts.versions() == [OLD] * 3
     before = hosts.ground.data(PRODUCTION)
     number = hosts.ground.ask(NEW)
     lost = hosts.hosts[1]
 
     def cut() -> None:
-        reached(hosts, number, "change_over")
-        time.sleep(1)
+        reached(hosts, number, step)
+        time.sleep(0.5)
         lost.cut_off()
         reached(hosts, number, "back")
         time.sleep(5)
