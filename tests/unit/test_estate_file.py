@@ -109,6 +109,19 @@ def test_a_right_file_becomes_the_nouns(write: Write) -> None:
     assert estate.freezes[0].groups == {"coastal"}
 
 
+def test_what_copies_may_take_is_declared_or_modest(write: Write) -> None:
+    estate = load_estate(write(SMALL))
+    live = estate.source(CustomerName("lakeside")).server
+    assert (live.busy_share, live.most_mb_per_s, live.disk_gb) == (25, None, None)
+    assert (estate.golden_every, estate.golden_oldest) == (timedelta(0), timedelta(days=7))
+    told = SMALL.replace("production: true", "production: true\n    busy_share: 10\n    most_mb_per_s: 80", 1)
+    told = told.replace("estate: test", "estate: test\ngolden_every_hours: 24\ngolden_oldest_hours: 48", 1)
+    estate = load_estate(write(told))
+    live = estate.source(CustomerName("lakeside")).server
+    assert (live.busy_share, live.most_mb_per_s) == (10, 80)
+    assert (estate.golden_every, estate.golden_oldest) == (timedelta(days=1), timedelta(days=2))
+
+
 MISTAKES = [
     # (what is replaced, by what, the place, the problem, the remedy)
     (
