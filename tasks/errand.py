@@ -6,6 +6,7 @@ lease, so only what disturbs nobody may be done on one.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Errand:
 
 @contextmanager
 def errand(world: World, request: Request, run: RunId, told: Callable[[str], None]) -> Iterator[Errand]:
-    """An errand about `request`, with a folder that holds its evidence."""
+    """An errand about `request`, with a folder that holds its evidence and is kept when it fails."""
     scratch = (world.settings.run_dir / f"{run}-errand").resolve()
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     yield Errand(
@@ -64,3 +65,5 @@ def errand(world: World, request: Request, run: RunId, told: Callable[[str], Non
         scratch=scratch,
         told=told,
     )
+    # What failed is looked at; what went well is of no use to anybody.
+    shutil.rmtree(scratch)

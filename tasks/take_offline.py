@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from infra.ansible import StageResult
 from policy.request import Kind
 from tasks.application import CHANGE_OVER, get_ready, served, stages
 from tasks.check_health import wait_until_healthy
@@ -31,7 +32,16 @@ def _do(work: Work) -> Mapping[str, object]:
         get_ready(work, CHANGE_OVER, ("maintenance_off",), release=release)
     began = work.clock.now()
     result = stages(work, "maintenance_on", "stop", release=release, back_by=began + EXPECTED)
-    return {"offline_since": began.isoformat(), "stage_seconds": result.seconds}
+    since = max(began, work.clock.now() - _at_work(result))
+    return {"offline_since": since.isoformat(), "stage_seconds": result.seconds}
+
+
+def _at_work(result: StageResult) -> timedelta:
+    """How long the stages worked, Ansible's own start left out: users notice nothing of that."""
+    by_host: dict[str, float] = {}
+    for task in result.tasks:
+        by_host[task.host] = by_host.get(task.host, 0.0) + task.seconds
+    return timedelta(seconds=max(by_host.values(), default=0))
 
 
 def _undo(work: Work) -> None:

@@ -33,6 +33,7 @@ def settings_of(layout: Layout, ports: Ports) -> dict[str, str]:
         "FRESHET_HOME": str(PROJECT),
         "FRESHET_STATE_DIR": str(layout.state),
         "FRESHET_ESTATE": os.environ.get("FRESHET_ESTATE") or str(layout.estate),
+        "FRESHET_ROLES": os.environ.get("FRESHET_ROLES") or "[]",
         "FRESHET_SECRETS_DIR": str(layout.secrets),
         "FRESHET_LEDGER": f"host=127.0.0.1 port={ports.control} dbname=freshet user=freshet",
         "FRESHET_LEDGER_PASSFILE": str(layout.secrets / LEDGER_PASSFILE),
