@@ -45,6 +45,7 @@ from tasks.change import change
 from tasks.submit import submit
 from tasks.world import World
 from tests.faults import leaf
+from tests.faults.canaries import Canaries
 from tests.faults.declaration import ENGINEER, NEW, OLD, estate_of
 
 LAKESIDE = CustomerName("lakeside")
@@ -70,9 +71,12 @@ class Ground:
         live: the cluster for Production.
         trial: the cluster for Sandbox, Staging and the ledger.
         folder: an empty one.
+        ports: other ports than the clusters' own for `live`, `trial` or `ledger`, to be cut off at.
     """
 
-    def __init__(self, live: Cluster, trial: Cluster, folder: Path) -> None:
+    def __init__(
+        self, live: Cluster, trial: Cluster, folder: Path, ports: Mapping[str, int] | None = None
+    ) -> None:
         self.live, self.trial, self.folder = live, trial, folder
         self.word = random_words.token_hex(3)
         self.databases = {
@@ -83,7 +87,7 @@ class Ground:
         self.ledger_database = f"ledger_{self.word}"
         self.tokens = self._secrets()
         self.roles = self._roles()
-        self.ports = {"live": live.port, "trial": trial.port, "ledger": trial.port}
+        self.ports = {"live": live.port, "trial": trial.port, "ledger": trial.port, **(ports or {})}
         for site, name in self.databases.items():
             self._database(site, name)
         self.settings = self._settings()
@@ -330,11 +334,33 @@ class Ground:
         )
 
 
+def leaks(ground: Ground) -> list[str]:
+    """Where a secret of the ground was written: in its files, its ledger or a server's log."""
+    canaries = Canaries(ground.tokens)
+    found = canaries.in_folder(
+        ground.folder, apart=(ground.settings.secrets_dir, ground.folder / "ledger.pass")
+    )
+    for cluster in (ground.live, ground.trial):
+        found += canaries.in_text(cluster.log.read_text(encoding="utf-8", errors="replace"), str(cluster.log))
+    with psycopg.connect(ground.trial.dsn(ground.ledger_database)) as session:
+        tables = session.execute(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
+        for (table,) in tables:
+            rows = session.execute(SQL("SELECT t::text FROM {} AS t").format(Identifier(table))).fetchall()
+            found += canaries.in_text("\n".join(str(row) for (row,) in rows), f"ledger table {table}")
+    canaries.note(found)
+    return found
+
+
 @contextmanager
-def ground_on(live: Cluster, trial: Cluster, folder: Path) -> Iterator[Ground]:
-    """A ground, gone afterwards."""
-    made = Ground(live, trial, folder)
+def ground_on(
+    live: Cluster, trial: Cluster, folder: Path, ports: Mapping[str, int] | None = None
+) -> Iterator[Ground]:
+    """A ground, gone afterwards; whatever was tried on it, no secret may have been written anywhere."""
+    made = Ground(live, trial, folder, ports)
     try:
         yield made
+        assert leaks(made) == []
     finally:
         made.close()

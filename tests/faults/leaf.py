@@ -8,8 +8,11 @@ between two calls but what stands there.
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +36,7 @@ SCHEMA = """
 CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL, name text NOT NULL, notes text, grade int);
 CREATE TABLE settings (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE generation (n int PRIMARY KEY);
+CREATE TABLE numbers (n bigint PRIMARY KEY, generation int NOT NULL);
 CREATE TABLE schema_version (one bool PRIMARY KEY DEFAULT true CHECK (one), version text NOT NULL);
 INSERT INTO schema_version (version) VALUES ('1.0.0');
 """
@@ -99,11 +103,26 @@ class Host:
             self.link(before)
             (self.root / "switched").unlink()
 
+    @contextmanager
+    def serving(self, environment: Environment) -> Iterator[bool]:
+        """Whether a visitor's request to the site is served; the application does not stop before it is."""
+        with (self.root / "requests").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield bool(self.running) and self.door(environment) == OPEN
+
+    def stop(self) -> None:
+        """Stop the application: it takes no new request and ends those that it has."""
+        (self.root / "running").unlink()
+        with (self.root / "requests").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
     def install(self, version: str, environments: Sequence[Environment]) -> None:
         """As after the first installation of `version`."""
         (self.root / "doors").mkdir(parents=True, exist_ok=True)
         (self.root / "switched").unlink(missing_ok=True)
-        (self.root / "releases" / version).mkdir(parents=True, exist_ok=True)
+        if (self.root / "releases").is_dir():
+            shutil.rmtree(self.root / "releases")
+        (self.root / "releases" / version).mkdir(parents=True)
         self.link(version)
         _write(self.root / "running", version)
         for environment in environments:
@@ -172,7 +191,7 @@ def _acts(
                     lambda: not (host.root / "releases" / version).is_dir(),
                     (host.root / "releases" / version).mkdir,
                 ),
-                "stop": (lambda: bool(host.running), (host.root / "running").unlink),
+                "stop": (lambda: bool(host.running), host.stop),
                 "start": (
                     lambda: host.running != host.active,
                     lambda: _write(host.root / "running", host.active),

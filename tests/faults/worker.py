@@ -2,7 +2,8 @@
 
 Invariant: all of the engine is what ships; only the application's stages and its health check are the small
 application's. `python -m tests.faults.worker R1` carries out one request; `--nursery` imports everything
-once and forks a worker for each line on its input, because importing takes longer than a run.
+once and forks a worker for each line on its input, because importing takes longer than a run. `--flow R1`
+lets Prefect call the flow.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from policy.names import RequestId
 from policy.request import Kind
 from tasks.world import open_world
 from tests.faults import leaf
+from tests.faults.undefended import remove_defence
 
 ROLES = Path(__file__).with_name("roles")
 FLOWS: dict[Kind, Flow[[str], State[None]]] = {
@@ -47,6 +49,8 @@ FLOWS: dict[Kind, Flow[[str], State[None]]] = {
 }
 TRACE = "FRESHET_TEST_TRACE"
 """Environment variable: the file that gets a line for every failpoint that is reached."""
+PATIENCE = "FRESHET_TEST_PATIENCE"
+"""Environment variable: how many seconds a worker waits for the ledger, when a test has less time."""
 
 
 def _replace(original: object, by: object) -> None:
@@ -85,6 +89,15 @@ def work(request: str) -> dict[str, object]:
     return {"name": state.name, "message": state.message}
 
 
+def as_flow(request: str) -> dict[str, object]:
+    """Carry out `request` as Prefect does: a flow run with its tasks, states and artifacts."""
+    world = open_world()
+    with world.ledger.transaction() as connection:
+        kind = requests.get(connection, RequestId(request)).kind
+    state = FLOWS[kind](request, return_state=True)
+    return {"name": state.name, "message": state.message}
+
+
 def _terminate(number: int, _: FrameType | None) -> None:
     # What Prefect's engine makes of the signal in a flow's process.
     raise TerminationSignal(signal=number)
@@ -98,6 +111,8 @@ def _child(order: dict[str, object]) -> None:
     environment = order["env"]
     if isinstance(environment, dict):
         os.environ.update(environment)
+    remove_defence()
+    tasks.hold.LEDGER_PATIENCE = float(os.environ.get(PATIENCE, tasks.hold.LEDGER_PATIENCE))
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 0
@@ -167,6 +182,8 @@ if __name__ == "__main__":
     prepare()
     if sys.argv[1] == "--nursery":
         nursery()
+    elif sys.argv[1] == "--flow":
+        sys.stdout.write(json.dumps(as_flow(sys.argv[2])) + "\n")
     else:
         signal.signal(signal.SIGTERM, _terminate)
         sys.stdout.write(json.dumps(work(sys.argv[1])) + "\n")

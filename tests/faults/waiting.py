@@ -1,0 +1,20 @@
+"""Waits for what another process does, for a bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait_until(true: Callable[[], bool], patience: float = 60) -> None:
+    """Return when `true` is; fail when it does not come to that."""
+    ends = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < ends, "it did not come to that"
+        time.sleep(0.02)
+
+
+def reached(trace: Path, point: str) -> bool:
+    """Whether a worker has come to `point`."""
+    return trace.exists() and point in trace.read_text(encoding="utf-8").split()
