@@ -56,7 +56,6 @@ def test_a_host_that_is_lost_lets_all_be_put_back(hosts: Farm, step: str) -> Non
 
     def cut() -> None:
         reached(hosts, number, step)
-        time.sleep(0.5)
         lost.cut_off()
         reached(hosts, number, "back")
         time.sleep(5)

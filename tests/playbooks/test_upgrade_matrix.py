@@ -38,7 +38,7 @@ STAGES = (
     "start",
     "maintenance_off",
 )
-LIMIT_S = 20
+LIMIT_S = 30
 """Longer than any stage takes when nothing hangs, also on a busy machine."""
 
 
