@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
@@ -270,8 +271,11 @@ class Year:
 
     def run(self) -> None:
         """Let the year pass."""
-        now = BEGIN
+        now = told = BEGIN
         while now < self.end or self._unsettled():
+            if now.month != told.month:
+                told = now
+                print(f"{now:%B %Y}: {len(self.hosting.books)} requests so far", file=sys.stderr, flush=True)
             moment = self.hosting.next_moment()
             step = now + timedelta(minutes=EVERY_MINUTES)
             nexts = [at for at in (moment, self._events[0][0] if self._events else None) if at]

@@ -254,7 +254,7 @@ def _uv() -> str:
 
 def _tell(work: Work, event: TaskEvent, *, last: str) -> None:
     if event.outcome is Outcome.STARTED:
-        work.say(f"{event.stage}: {event.task}")
+        work.say(f"{event.stage}: {event.task}" if event.stage else event.task)
         if event.stage == last:
             work.mid()
 

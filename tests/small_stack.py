@@ -5,6 +5,7 @@ Run as: `python -m tests.small_stack up|down STATE PORT_BASE`.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def main(verb: str, state: str, base: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
+    # Whoever runs the tests in the background may have it ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     stack = SmallStack.wanted(state=Path(state), port_base=int(base), tell=tell)
     stack.up() if verb == "up" else stack.down()
 

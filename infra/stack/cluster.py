@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -135,9 +136,10 @@ class Cluster:
                     "choose that version, or move the directory away to begin anew"
                 )
             return
-        making = self.data.with_name(self.data.name + ".making")
-        if making.exists():
-            shutil.rmtree(making)
+        # An initdb whose parent was killed may still write into what it began: a new one begins elsewhere.
+        making = self.data.with_name(f"{self.data.name}.making-{secrets.token_hex(4)}")
+        for left in self.data.parent.glob(f"{self.data.name}.making-*"):
+            shutil.rmtree(left, ignore_errors=True)
         making.mkdir(parents=True, mode=0o700)
         hand_over(making)
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if self.version >= 17 else []  # noqa: PLR2004

@@ -58,7 +58,7 @@ def test_life_of_a_cluster(tmp_path: Path) -> None:
     """It is made once, outlives its starter, and comes back after being killed."""
     data = tmp_path / ("long-" * 30) / "data"
     cluster = Cluster(data=data, port=free_port(), settings={"fsync": "off"})
-    (tmp_path / ("long-" * 30) / "data.making").mkdir(parents=True)  # a killed attempt
+    (tmp_path / ("long-" * 30) / "data.making-0123abcd").mkdir(parents=True)  # a killed attempt
     cluster.initialise()
     identity = cluster.system_identifier()
     cluster.initialise()

@@ -23,6 +23,7 @@ from infra.aws_client import client
 from infra.ledger import requests
 from infra.secrets import SecretFiles
 from infra.settings import Settings
+from infra.settings import settings as settings_now
 from infra.stack import settings_file
 from infra.stack.processes import carrying
 from policy.names import RequestId, SecretName, SiteId
@@ -49,12 +50,14 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRESHET_STATE_DIR", str(folder))
         patch.delenv("FRESHET_ESTATE", raising=False)
+        settings_now.cache_clear()
         answer = run("up", "--port-base", str(free_base()))
         try:
             assert answer.exit_code == 0, answer.output
             yield folder
         finally:
             answer = run("down")
+            settings_now.cache_clear()
         assert answer.exit_code == 0, answer.output
         assert carrying(folder) == []
 

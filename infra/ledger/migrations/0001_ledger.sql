@@ -318,7 +318,7 @@ create view open_question as
 
 create table form (
     request integer not null references request,
-    event bigint not null references event,
+    event bigint not null,
     flow_run text not null,
     closed_at timestamptz,
     primary key (request, event)
