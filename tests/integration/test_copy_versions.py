@@ -65,7 +65,7 @@ def extension(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> 
     folder = tmp_path / "extension"
     folder.mkdir()
     (folder / "probe.control").write_text(
-        "default_version = '1.0'\nrelocatable = false\ntrusted = true\nschema = public\n", encoding="utf-8"
+        "default_version = '1.0'\nrelocatable = false\nsuperuser = false\nschema = public\n", encoding="utf-8"
     )
     (folder / "probe--1.0.sql").write_text(
         "CREATE TABLE probe_setting (name text PRIMARY KEY, value text, own bool DEFAULT true);"
