@@ -210,8 +210,8 @@ def test_whatever_comes_the_run_ends_once_and_whole() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_ten_thousand_times() -> None:
-    run_state_machine_as_test(Workers, settings=settings(MANY, max_examples=10_000))
+def test_the_same_three_thousand_times() -> None:
+    run_state_machine_as_test(Workers, settings=settings(MANY, max_examples=3_000))
 
 
 @pytest.mark.parametrize("undefended", [WithoutLease, WithoutEpochs, WithoutSessions])

@@ -1,0 +1,383 @@
+"""What each defence prevents: it is taken out and the damage is there, or its test would prove nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from psycopg.sql import SQL, Identifier
+
+from infra.message import compose_message, parse_message
+from infra.postgres.tag import Standing, Tag, tag_statement, tagged
+from infra.queue import Received, RequestQueue
+from infra.stack.cluster import Cluster
+from policy.errors import Refused
+from policy.names import RunId, incoming_name
+from policy.permissions import principal_of
+from policy.request import Kind, Outcome
+from policy.wish import Wish
+from tasks import manage, take_in, tidy
+from tasks.submit import submit
+from tests.faults import leaf
+from tests.faults.conftest import start_worker
+from tests.faults.declaration import CONTACT
+from tests.faults.ground import PRODUCTION, SANDBOX, STAGING, Ground, ground_on
+from tests.faults.killing import Trial
+from tests.faults.nursery import Nursery, Worker
+from tests.faults.proxy import proxies
+from tests.faults.undefended import FENCES
+from tests.faults.visitors import has_people
+from tests.faults.waiting import reached, wait_until
+
+pytestmark = pytest.mark.slow
+
+Damage = Callable[[int, str], None]
+Begin = Callable[..., Worker]
+
+
+@pytest.fixture
+def damage(record_property: Callable[[str, object], None]) -> Damage:
+    """Keeps what happened without the defence of a scenario, for the table of `make faults`."""
+
+    def keep(scenario: int, words: str) -> None:
+        record_property(f"without {scenario}", words)
+
+    return keep
+
+
+@pytest.fixture
+def ground(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Ground]:
+    """A ground for each test: what is damaged stays so."""
+    with ground_on(live_cluster, trial_cluster, tmp_path / "ground") as made:
+        yield made
+
+
+@pytest.fixture
+def begin(nursery: Nursery, ground: Ground, tmp_path: Path) -> Begin:
+    """Starts a worker without a defence; `at` is a point that it has to reach first."""
+
+    def start(request: str, failpoint: str = "", *, without: str = "", at: str = "") -> Worker:
+        trace = tmp_path / f"trace-{time.monotonic_ns()}"
+        told = {
+            "FRESHET_FAILPOINT": failpoint,
+            "FRESHET_TEST_WITHOUT": without,
+            "FRESHET_TEST_TRACE": str(trace),
+        }
+        worker = start_worker(nursery, ground, request, told)
+        if at:
+            wait_until(lambda: reached(trace, at) or worker.ended.is_set())
+        return worker
+
+    return start
+
+
+def turned_round(ground: Ground) -> None:
+    """The estate's file takes Production for the Staging: wrong host, wrong port, right password."""
+    path = ground.folder / "estate.yaml"
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    trial, live = told["database_servers"]["trial"], told["database_servers"]["live"]
+    # By another name: under the same one the estate itself would be refused.
+    trial["host"], trial["port"], trial["owner"] = "localhost", live["port"], dict(live["owner"])
+    staging = told["customers"]["lakeside"]["sites"]["staging"]
+    staging["database"] = ground.databases[PRODUCTION]
+    path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+
+
+def people_of_production(ground: Ground) -> bool:
+    with ground.session(PRODUCTION) as session:
+        return has_people(session)
+
+
+def test_without_the_fences_production_is_overwritten(ground: Ground, begin: Begin, damage: Damage) -> None:
+    request = ground.ask(Kind.REFRESH, STAGING)
+    turned_round(ground)
+    assert people_of_production(ground)
+    worker = begin(request, "refresh.swap.after-act=kill", without="fences")
+    worker.wait()
+    assert not people_of_production(ground), worker.log or worker.told
+    damage(1, "a refresh that runs the wrong way replaces Production by a masked copy of itself")
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_each_fence_alone_keeps_production(ground: Ground, begin: Begin, fence: str) -> None:
+    """With the guard of each session gone as well; the type's fence stands in the type, too."""
+    before = dict(ground.production_digests())
+    request = ground.ask(Kind.REFRESH, STAGING)
+    turned_round(ground)
+    if fence == "sign_fence":
+        with ground.admin(ground.live) as session:
+            session.execute("CREATE ROLE freshet_production NOLOGIN")
+    try:
+        # The type asks the estate, which is wrong here about where the server leads: it cannot see it.
+        worker = begin(request, "refresh.swap.before-intent=kill", without=f"fences but {fence}")
+        worker.wait()
+    finally:
+        if fence == "sign_fence":
+            with ground.admin(ground.live) as session:
+                session.execute("DROP ROLE freshet_production")
+    assert dict(ground.production_digests()) == before
+    if fence != "type_fence":
+        assert worker.told["name"] == "Put Back", worker.told
+        assert ground.request(request).outcome is Outcome.PUT_BACK
+
+
+def test_without_the_intent_a_killed_worker_leaves_a_database_behind(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    for without, left in (("", set()), ("intent", {Standing.INCOMING.value})):
+        trial = Trial(ground, nursery, Kind.REFRESH)
+        begin(trial.request, "refresh.create_incoming.after-act=kill", without=without).wait()
+        ground.let_lease_end()
+        begin(trial.request, "refresh.check_may_start.after-act=raise").wait()
+        assert ground.request(trial.request).outcome is Outcome.PUT_BACK
+        with ground.admin(ground.trial) as session:
+            found = {each.tag.standing.value for each in tagged(session) if ground.word in each.name}
+        assert found == left
+    damage(2, "the next worker does not know of the database that the killed one made, and leaves it behind")
+
+
+def test_without_the_lease_two_workers_are_let_in(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    for without, entered in (("", False), ("lease", True)):
+        trial = Trial(ground, nursery, Kind.REFRESH)
+        point = "refresh.copy_masked.mid"
+        first = begin(trial.request, f"{point}=sleep:4", without=without, at=point)
+        second = begin(trial.request, without=without)
+        second.wait()
+        assert ("Check that it may start" in second.log) is entered, second.log
+        first.wait()
+        if ground.request(trial.request).outcome is None:
+            ground.let_lease_end()
+            trial.resume()
+    damage(3, "a second worker is let in while the first copies, and both write into one database")
+
+
+def test_without_the_epoch_a_frozen_worker_goes_on_when_it_wakes(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    trial = Trial(ground, nursery, Kind.REFRESH)
+    first = begin(trial.request, "refresh.swap.before-intent=stop", without="epoch")
+    wait_until(lambda: first.ended.is_set() or first.stopped)
+    ground.let_lease_end()
+    trial.resume()
+    assert ground.request(trial.request).outcome is Outcome.DONE
+    before = _journal(ground, trial)
+    first.send(signal.SIGCONT)
+    first.wait()
+    assert _journal(ground, trial) != before, first.log
+    damage(4, "a worker that was frozen wakes up and rewrites the journal of a run that has ended")
+
+
+def test_without_further_tries_a_lost_connection_ends_the_refresh(
+    live_cluster: Cluster,
+    trial_cluster: Cluster,
+    tmp_path: Path,
+    nursery: Nursery,
+    damage: Damage,
+) -> None:
+    with proxies(live=live_cluster.port) as cuts:
+        ports = {"live": cuts["live"].port}
+        with ground_on(live_cluster, trial_cluster, tmp_path / "cut", ports) as ground:
+            for without, outcome in (("", Outcome.DONE), ("tries", Outcome.PUT_BACK)):
+                trial = Trial(ground, nursery, Kind.REFRESH)
+                trace, point = tmp_path / f"trace-{without}", "refresh.copy_masked.mid"
+                told = {
+                    "FRESHET_FAILPOINT": f"{point}=sleep:1",
+                    "FRESHET_TEST_WITHOUT": without,
+                    "FRESHET_TEST_TRACE": str(trace),
+                }
+                worker = start_worker(nursery, ground, trial.request, told)
+                wait_until(partial(reached, trace, point))
+                cuts["live"].cut_after(20_000)
+                worker.wait()
+                assert ground.request(trial.request).outcome is outcome, worker.log
+    damage(5, "a connection that drops once during the copy ends the refresh instead of costing a second")
+
+
+def test_without_the_look_at_all_snapshots_half_of_an_application_is_restored(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    trial = Trial(ground, nursery, Kind.UPGRADE)
+    point = "upgrade.check_health.after-intent"
+    worker = begin(
+        trial.request,
+        f"{point}=sleep:2,upgrade.check_health.after-act=raise",
+        without="whole restore",
+        at=point,
+    )
+    gone = f"{ground.databases[SANDBOX]}__snap_r{trial.request.number}a1"
+    with ground.admin(ground.trial) as session:
+        session.execute(SQL("DROP DATABASE {}").format(Identifier(gone)))
+    worker.wait()
+    versions = []
+    for site in (PRODUCTION, SANDBOX):
+        with ground.session(site) as database:
+            versions.append(leaf.version_of(database))
+    assert len(set(versions)) == 2, worker.log
+    damage(13, "Production is restored and its Sandbox is not: half of an application on each release")
+
+
+def test_without_keeping_the_only_whole_copy_is_dropped(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    trial = Trial(ground, nursery, Kind.UPGRADE)
+    failing = "upgrade.check_health.after-act=raise,upgrade.change_over.undo.mid=raise"
+    begin(trial.request, failing, without="keeping").wait()
+    assert ground.request(trial.request).outcome is Outcome.STUCK
+    with ground.admin(ground.trial) as session:
+        kept = {each.tag.standing for each in tagged(session) if ground.databases[SANDBOX] in each.name}
+    assert Standing.SNAPSHOT not in kept
+    damage(14, "the snapshot of a database that could not be put back is dropped: nothing is left to restore")
+
+
+def test_without_the_second_look_at_rights_work_starts_for_somebody_who_may_not_ask(
+    ground: Ground, begin: Begin, damage: Damage
+) -> None:
+    for without, outcome in (("", Outcome.PUT_BACK), ("rights", Outcome.DONE)):
+        ground.declare()
+        asker = principal_of(ground.estate, CONTACT)
+        request = submit(ground.world, Wish(site=STAGING, version=None, refresh=True), asker).request.id
+        ground.schedule(request)
+        path = ground.folder / "estate.yaml"
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        del told["contacts"][str(CONTACT)]
+        path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+        worker = begin(request, without=without)
+        worker.wait()
+        assert ground.request(request).outcome is outcome, worker.log
+    damage(20, "the refresh of a contact whose rights were taken away after asking is carried out")
+
+
+def test_without_closing_anybody_enters_the_database_that_is_being_built(
+    ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
+) -> None:
+    role = f"stranger_{ground.word}"
+    with ground.admin(ground.trial) as session:
+        session.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'stranger'").format(Identifier(role)))
+    ground.roles["stranger"] = role
+    for without, lets_in in (("", False), ("closed door", True)):
+        trial = Trial(ground, nursery, Kind.REFRESH)
+        point = "refresh.neutralise.mid"
+        worker = begin(trial.request, f"{point}=sleep:2", without=without, at=point)
+        name = incoming_name(ground.estate.site(STAGING).database, RunId.of(trial.request, 1))
+        assert _enters(ground.trial.dsn(name, role), "stranger") is lets_in
+        worker.wait()
+    damage(21, "any role of the server enters the database before it was neutralised and proven")
+
+
+def test_without_the_digest_a_message_that_comes_again_is_done_again(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, damage: Damage
+) -> None:
+    body = compose_message(customer="lakeside", site="sandbox", refresh=True)
+    asker = principal_of(ground.estate, CONTACT)
+    for forget, requests in ((False, 1), (True, 2)):
+        found = set()
+        for _ in range(2):
+            wish = parse_message(body)
+            wish = replace(wish, message_digest=None if forget else wish.message_digest)
+            request = submit(ground.world, wish, asker).request
+            found.add(request.id)
+            if request.outcome is None:
+                manage.cancel(ground.world, request.id, None, "as if it had ended")
+        assert len(found) == requests
+        body = compose_message(customer="lakeside", site="sandbox", refresh=True)
+    damage(7, "a message that SQS delivers again after its request has ended is carried out a second time")
+
+
+def test_without_the_refusal_one_bad_message_stops_the_consumer(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, damage: Damage
+) -> None:
+    taken: list[str] = []
+
+    def careless(_world: object, _queue: object, message: Received) -> None:
+        taken.append(parse_message(message.body).site.customer)
+
+    good = compose_message(customer="lakeside", site="sandbox", refresh=True)
+    messages = [
+        Received(
+            body=body,
+            receipt="",
+            id=str(number),
+            receive_count=1,
+            sender="x",
+            sent_at=ground.world.clock.now(),
+        )
+        for number, body in enumerate(["{", good])
+    ]
+    monkeypatch.setattr(RequestQueue, "__init__", lambda *_: None)
+    monkeypatch.setattr(RequestQueue, "receive", lambda *_, **__: messages)
+    monkeypatch.setattr(take_in, "_deal_with", careless)
+    with pytest.raises(Refused):
+        take_in.take_in(ground.world)
+    assert taken == []
+    damage(8, "a message that is no JSON ends the consumer, and the ones behind it wait")
+
+
+def test_without_the_index_a_site_waits_for_the_same_a_hundred_times(ground: Ground, damage: Damage) -> None:
+    asker = principal_of(ground.estate, CONTACT)
+    wish = Wish(site=SANDBOX, version=None, refresh=True)
+    submit(ground.world, wish, asker)
+    with pytest.raises(Refused, match="already has a waiting"):
+        submit(ground.world, wish, asker)
+    with psycopg.connect(ground.trial.dsn(ground.ledger_database), autocommit=True) as session:
+        session.execute("DROP INDEX one_waiting_request_per_site_and_kind")
+    for _ in range(100):
+        submit(ground.world, wish, asker)
+    damage(9, "one contact fills the ledger: a hundred requests wait for the same refresh")
+
+
+def test_without_asking_whose_it_is_the_sweep_drops_a_look_alike(
+    ground: Ground, nursery: Nursery, monkeypatch: pytest.MonkeyPatch, damage: Damage
+) -> None:
+    trial = Trial(ground, nursery, Kind.REFRESH)
+    assert trial.work() == 0
+    run = RunId.of(trial.request, 1)
+    other = f"theirs_{ground.word}"
+    name = incoming_name(ground.estate.site(STAGING).database, run).replace(ground.databases[STAGING], other)
+    with ground.admin(ground.trial) as session:
+        session.execute(
+            SQL("CREATE DATABASE {} OWNER {}").format(
+                Identifier(name), Identifier(ground.roles["trial-owner"])
+            )
+        )
+        tag = Tag(
+            standing=Standing.INCOMING,
+            database=ground.estate.site(STAGING).database,
+            run=run,
+            at=ground.world.clock.now(),
+        )
+        session.execute(tag_statement(name, replace(tag, database=type(tag.database)(other))))
+    list(tidy.tidy(ground.world, dry_run=False))
+    assert _exists(ground, name)
+    monkeypatch.setattr(tidy, "_ours", lambda *_: True)
+    list(tidy.tidy(ground.world, dry_run=False))
+    assert not _exists(ground, name)
+    damage(26, "the sweep drops a database that another installation is building on the same server")
+
+
+def _exists(ground: Ground, name: str) -> bool:
+    with ground.admin(ground.trial) as session:
+        return session.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+
+
+def _enters(where: str, password: str) -> bool:
+    try:
+        psycopg.connect(where, password=password).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _journal(ground: Ground, trial: Trial) -> list[dict[str, object]]:
+    with ground.world.ledger.transaction() as connection:
+        return connection.execute(
+            "select * from step where run = %s order by position", (f"r{trial.request.number}a1",)
+        ).fetchall()
