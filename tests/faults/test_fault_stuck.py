@@ -79,6 +79,9 @@ def stuck_is_kept(ground: Ground, trial: Trial, failing: set[str]) -> None:
     assert all(step in request.reason for step in failing)
     found = states(ground, trial)
     kept = {step.name for step in steps_of(trial.kind) if step.drops}
+    if "change_over" in failing:
+        # On a release that is half put back the application is not healthy, so its page is not lifted.
+        failing = failing | {"take_offline"}
     assert {name for name, state in found.items() if state == "undo_failed"} - (kept - failing) == failing
     assert set(found.values()) <= {"undo_failed", "undone"}
     before = derived(ground)
@@ -140,8 +143,7 @@ def test_snapshots_are_kept_when_the_databases_could_not_be_restored(
     assert ground.request(trial.request).outcome is Outcome.STUCK
     sandbox = ground.databases[SANDBOX]
     assert f"{sandbox}__snap_r{trial.request.number}a1" in derived(ground)
-    # Half restored is not healthy, so the page is not lifted.
-    stuck_is_kept(ground, trial, {"change_over", "take_offline"})
+    stuck_is_kept(ground, trial, {"change_over"})
     assert ground.visit(PRODUCTION)[0] == f"door: {leaf.CLOSED}"
 
 
