@@ -140,11 +140,11 @@ def _instead(given: str, known: Iterable[str], what: str) -> str:
     names = sorted(known)
     close = get_close_matches(given, names, n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{shown(close[0])}'?"
     if not names:
         return f"declare a {what} first"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"known here: {', '.join(names[:SHOWN])}{more}"
+    return f"known here: {', '.join(map(shown, names[:SHOWN]))}{more}"
 
 
 def _halves(message: str) -> tuple[str, str]:

@@ -24,6 +24,10 @@ _MOST_DIGITS = 15
 _WORDS = "keep, 'null' in quotes, or one of " + ", ".join(Mask)
 
 
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 class Findings:
     """Collects the mistakes of one file.
 
@@ -95,7 +99,7 @@ def _mask(written: Mapping[object, object], findings: Findings, place: str) -> R
         options = _Options.model_validate(written)
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
-            where = ".".join(str(part)[:40] for part in problem["loc"])
+            where = ".".join(_printable(str(part)[:40]) for part in problem["loc"])
             findings.add(f"{place}.{where}", problem["msg"])
         return SetNull()
     if options.mask not in set(Mask):
