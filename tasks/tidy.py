@@ -117,10 +117,12 @@ def _declared(estate: Estate, server: DatabaseServer, found: TaggedDatabase) -> 
 
 
 def _wanted_back(connection: Connection, run: RunId) -> bool:
-    """Whether an undo was asked for, in time, and has not ended yet."""
+    """Whether an undo was asked for, in time, and has not ended yet, or is stuck and waits for a person."""
     return (
         connection.execute(
-            "select 1 from request where undoes = %s and outcome is null", (run.request.number,)
+            "select 1 from request where undoes = %s and (outcome is null"
+            " or exists (select from run where run.request = request.number and run.state = 'stuck'))",
+            (run.request.number,),
         ).fetchone()
         is not None
     )

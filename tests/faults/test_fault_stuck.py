@@ -120,6 +120,8 @@ def test_an_undo_that_fails_ends_stuck_after_every_other_undo(
         (kind, pair)
         for kind in MIDDLES
         for pair in combinations([step for other, step in UNDOS if other is kind], 2)
+        # A door that could not be closed again is open, so there is nothing to open.
+        if set(pair) != {"hold_requests", "reopen"}
     ],
     ids=lambda value: str(value) if isinstance(value, str) else "-".join(value),
 )
