@@ -7,8 +7,9 @@ import random
 import string
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import jsonschema
@@ -131,8 +132,11 @@ def mutations(seed: int) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_100_000_bodies_crash_nothing_and_leave_memory_flat() -> None:
-    bodies = mutations(20261121)
+def test_100_000_bodies_crash_nothing_and_leave_memory_flat(
+    record_property: Callable[[str, object], None],
+) -> None:
+    tried = count()
+    bodies = (body for body, _ in zip(mutations(20261121), tried, strict=False))
     started = time.process_time()
     accepted = 0
     for _ in range(10_000):
@@ -151,3 +155,4 @@ def test_100_000_bodies_crash_nothing_and_leave_memory_flat() -> None:
     assert accepted > 1_000, "the inputs never get past the door, so they prove little"
     assert after - before < 200_000
     assert seconds < 60, f"{seconds:.0f} CPU-seconds"
+    record_property("fuzz_inputs", next(tried))

@@ -1,0 +1,1 @@
+"""Whatever a door is given, it answers or refuses."""
