@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # uv trusts what the machine trusts, as pip does.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help environment demo test test-slow lint bench lock clean
+.PHONY: help environment demo test test-slow lint bench faults lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ lint: environment  ## ruff, mypy, import-linter, ansible-lint
 
 bench: environment  ## benchmarks (BENCH=refresh, upgrade, planner or all)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+faults: environment  ## everything that is tried to break it: kills, cuts, fuzzing, the long set test, the queue
+	@$(BIN)/python -m benchmarks faults
 
 lock: $(UV)  ## rewrite requirements.lock from pyproject.toml
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
