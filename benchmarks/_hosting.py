@@ -222,7 +222,9 @@ class Hosting:
             self._event(book, Event.SCHEDULE, Actor.FRESHET)
             self._mail("scheduled")
         elif place.kept or place.start - max(book.waiting.confirmed or self.now, self.now) < SOON:
-            return  # Nobody is written to for minutes.
+            # Nobody is written to for minutes.
+            self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
+            return
         else:
             self._event(book, Event.MOVE, Actor.FRESHET)
             self._mail("moved")

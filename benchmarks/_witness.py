@@ -7,8 +7,9 @@ would have fitted.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from policy.estate import Estate, Weekday
 from policy.names import RequestId
@@ -18,6 +19,8 @@ from policy.waiting import Use, Waiting, capacities_of
 Held = dict[str, dict[RequestId, tuple[datetime, datetime, int]]]
 """Who holds how much of a resource, from when until when."""
 _STEP = timedelta(minutes=5)
+_ROUNDING = timedelta(minutes=1)
+"""Dates are whole minutes; what would fit by seconds only is not counted."""
 _KEPT = timedelta(days=30)
 _DAYS = tuple(Weekday)
 
@@ -65,28 +68,39 @@ class Witness:
             while past and next(iter(past.values()))[1] < now - _KEPT:
                 del past[next(iter(past))]
 
+    def _miss(
+        self, waiting: Waiting, now: datetime, start: datetime, opens: datetime, closes: datetime
+    ) -> None:
+        self.missed.append((waiting.id, opens))
+        found = f"{opens} to {closes} was free; it got {start}"
+        print(f"{waiting.id} at {now}: {found}: {waiting}", file=sys.stderr, flush=True)
+
+    def _break(self, rule: str, waiting: Waiting, at: datetime) -> None:
+        self.broken[rule] += 1
+        print(f"{waiting.id} at {at}: {rule}: {waiting}", file=sys.stderr, flush=True)
+
     def look_at(self, waiting: Waiting, now: datetime, start_by: datetime | None, *, paused: bool) -> None:
         """Look at a run that is about to begin."""
         if waiting.id in self._live:
-            self.broken["two runs of one request"] += 1
+            self._break("two runs of one request", waiting, now)
         for use in waiting.uses:
             taken = sum(u.amount for w in self._live.values() for u in w.uses if u.resource == use.resource)
             if taken + use.amount > self._capacities.get(use.resource, 1):
-                self.broken[f"too many on one {use.resource.partition(':')[0]}"] += 1
+                self._break(f"too many on one {use.resource.partition(':')[0]}", waiting, now)
         if paused:
-            self.broken["begun under a pause"] += 1
+            self._break("begun under a pause", waiting, now)
         if start_by is not None and now > start_by:
-            self.broken["begun after its start-by"] += 1
+            self._break("begun after its start-by", waiting, now)
         if waiting.not_before is not None and now < waiting.not_before:
-            self.broken["begun too early"] += 1
+            self._break("begun too early", waiting, now)
         if waiting.kind is Kind.UPGRADE and not self._inside_window(waiting, now):
-            self.broken["outside its window"] += 1
+            self._break("outside its window", waiting, now)
 
     def look_ahead(self, waiting: Waiting, now: datetime, start: datetime) -> None:
         """A first date is announced: count earlier windows that have room beside all that is announced."""
         for opens, closes in self._hours(waiting, max(now, waiting.not_before or now), start - _STEP):
-            if self._would_fit(waiting, opens, closes, [self._held]):
-                self.missed.append((waiting.id, opens))
+            if self._would_fit(waiting, now, opens, closes, [self._held]):
+                self._miss(waiting, now, start, opens, closes)
 
     def look_back(self, waiting: Waiting, now: datetime, start: datetime) -> None:
         """A date is moved after it has come: count it if there was room beside what really ran."""
@@ -94,8 +108,8 @@ class Witness:
         if date is None or date > now:
             return
         for opens, closes in self._hours(waiting, date, min(now, start) - _STEP):
-            if self._would_fit(waiting, opens, closes, [self._past, self._held]):
-                self.missed.append((waiting.id, opens))
+            if self._would_fit(waiting, now, opens, closes, [self._past, self._held]):
+                self._miss(waiting, now, start, opens, closes)
 
     def _inside_window(self, waiting: Waiting, now: datetime) -> bool:
         """Whether the wall clock shows a time inside a declared window, with room for work and put-back."""
@@ -123,21 +137,29 @@ class Witness:
                 found.append((opens, closes))
         return found
 
-    def _would_fit(self, waiting: Waiting, opens: datetime, closes: datetime, books: list[Held]) -> bool:
+    def _would_fit(
+        self, waiting: Waiting, now: datetime, opens: datetime, closes: datetime, books: list[Held]
+    ) -> bool:
         at = opens
         while at <= closes:
-            if all(self._leaves_room(use, waiting, at, books) for use in waiting.uses):
+            if all(self._leaves_room(use, waiting, now, at, books) for use in waiting.uses):
                 return True
             at += _STEP
         return False
 
-    def _leaves_room(self, use: Use, waiting: Waiting, at: datetime, books: list[Held]) -> bool:
-        end = at + waiting.expected
+    def _leaves_room(
+        self, use: Use, waiting: Waiting, now: datetime, at: datetime, books: list[Held]
+    ) -> bool:
+        end = at + waiting.expected + _ROUNDING
         shares = [
-            share
+            (begins, until, amount)
             for held in books
-            for request, share in held[use.resource].items()
-            if request != waiting.id and share[0] < end and share[1] > at
+            for request, (begins, ends, amount) in held[use.resource].items()
+            # Nobody knows when a run ends that takes longer than it seemed; nothing beside it counts as free.
+            if (until := datetime.max.replace(tzinfo=UTC) if request in self._live and ends <= now else ends)
+            and request != waiting.id
+            and begins < end
+            and until > at
         ]
         marks = [max(at, start) for start, _, _ in shares]
         room = self._capacities.get(use.resource, 1) - use.amount

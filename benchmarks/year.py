@@ -336,6 +336,7 @@ def figures(customers: int = 1000, days: int = 365) -> dict[str, object]:
         "lost": len(hosting.unaccounted()),
         "twice": hosting.twice(),
         "rules_broken": sum(hosting.witness.broken.values()),
+        "rules": dict(sorted(hosting.witness.broken.items())),
         "missed_fitting_windows": len(hosting.witness.missed),
         "eta_error_p50_min": round(quantile(minutes, 0.5), 1),
         "eta_error_p90_min": round(quantile(minutes, 0.9), 1),
