@@ -24,6 +24,8 @@ _FAILED_ENTRY = re.compile(r"^pg_restore: from TOC entry (\d+); \d+ \d+ (.+)$")
 _RESTORE_ERROR = re.compile(r"^pg_restore: (?:error: .*?ERROR:  |error: |\[.*?\] )(.*)$")
 _SCRIPT_ERROR = re.compile(r"^psql:<stdin>:\d+: (?:ERROR|FATAL):  (.*)$")
 
+_DEADLOCK = "deadlock detected"
+
 GRANTS = ("ACL", "DEFAULT ACL")
 STAYS_WITH_SOURCE = ("SUBSCRIPTION", "SUBSCRIPTION TABLE", "USER MAPPING")
 """They hold addresses and credentials of Production's partners; a copy that had them could talk to them."""
@@ -114,6 +116,10 @@ class Archive:
         if ended.code == 0:
             return
         failures = list(_failures(ended.stderr))
+        if jobs > 1 and any(_DEADLOCK in reason for _, reason in failures):
+            # Side by side two entries may wait for each other in a circle; one after the other they cannot.
+            self.restore([entry for entry, _ in failures], what=what, section=section, settings=settings)
+            return
         grave = [(entry, reason) for entry, reason in failures if not entry.is_a(MAY_FAIL)]
         if grave or not failures:
             told = "; ".join(f"{entry.title}: {reason}" for entry, reason in grave[:3])
