@@ -14,6 +14,14 @@ from tests.ports import free_port
 # No test has a Prefect server to send its log lines to; set before Prefect is imported anywhere.
 os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
 
+LONGEST_FIRST = frozenset(
+    {
+        "test_engine_request", "test_engine_upgrade", "test_kinto", "test_upgrades", "test_stack_whole",
+        "test_stack_recovery", "test_lint", "test_fault_kills", "test_engine_put_back",
+    }
+)  # fmt: skip
+"""Files that take longest; begun first, none of them is left for one process while the other has nothing to do."""
+
 FAST_AND_FORGETFUL = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -24,6 +32,11 @@ FAST_AND_FORGETFUL = {
     "max_prepared_transactions": "4",
     "jit": "off",
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST_FIRST)
 
 
 def _running(data: Path) -> Iterator[Cluster]:
