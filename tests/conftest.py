@@ -20,7 +20,7 @@ LONGEST_FIRST = frozenset(
         "test_stack_recovery", "test_lint", "test_fault_kills", "test_engine_put_back",
     }
 )  # fmt: skip
-"""Files that take longest; begun first, none of them is left for one process while the other has nothing to do."""
+"""Begun first, so that at the end no process has minutes of work left while the other has none."""
 
 FAST_AND_FORGETFUL = {
     "fsync": "off",
