@@ -14,7 +14,7 @@ from datetime import timedelta
 from heapq import heappop, heappush
 
 from policy.names import RequestId, RunId
-from policy.openings import Openings, Range, minute, ranges
+from policy.openings import Openings, Range, minute, minute_of, ranges
 from policy.plan_entry import Entry
 from policy.timeline import Share, Timeline, Turn
 from policy.waiting import Queue, Running, Use
@@ -36,7 +36,8 @@ class Board:
         self.origin = queue.now
         self.entries: dict[RequestId, Entry] = {}
         self.by_turn: dict[Turn, Entry] = {}
-        self._first = minute(queue.now)
+        # Whatever may start now is placed at the minute that has begun, so what runs is counted from it on.
+        self._first = minute_of(queue.now)
         self._running: dict[RunId, tuple[Turn, int, Running]] = {}
         self._openings: dict[int, Openings] = {}
         self._blocked: dict[str, set[RequestId]] = defaultdict(set)

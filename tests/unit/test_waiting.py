@@ -283,3 +283,17 @@ def test_the_last_minute_of_a_window_is_not_used_when_it_is_already_begun() -> N
     assert plan(Queue(now=NOW, waiting=(request,))).placement(request.id) is not None
     later = plan(Queue(now=NOW + timedelta(seconds=30), waiting=(request,)))
     assert later.answers[request.id].reason.why is Why.EXPIRED
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_what_runs_is_in_the_way_from_the_minute_on_that_has_begun(others: int) -> None:
+    """At 12:00:30 a run that ends at 12:00:50 still has its place; few and many want it."""
+    now = NOW + timedelta(seconds=30)
+    run = Running(run=RunId("r900a1"), uses=(Use("server:trial"),), until=NOW + timedelta(seconds=50))
+    crowd = tuple(wait(number) for number in range(2, 2 + others))
+    queue = Queue(now=now, waiting=(wait(1), *crowd), running=(run,))
+    made = plan(queue)
+    assert made.due(now) == ()
+    found = made.placement(RequestId("R1"))
+    assert found is not None
+    assert found.start == NOW + timedelta(minutes=1)
