@@ -215,7 +215,6 @@ class Ground:
                 self.world.secrets,
                 webapp,
                 release=release,
-                now=self.world.clock.now(),
             ),
             stages=stages,
             run=run,

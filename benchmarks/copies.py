@@ -1,7 +1,8 @@
-"""Copies against what others do, paired round by round on the same servers.
+"""Copies against what others do, each beside its peer on the same servers.
 
-Figures are medians over rounds of ratios within a round, so that a machine that is slow for a while is slow
-for both.
+Ratios are taken between neighbours: two copies that came right after one another, while the machine's speed
+stayed as it was (`benchmarks._gauge`). A figure is the median of its ratios; rounds go on until each has
+BENCH_ROUNDS of them, or twice as many rounds have passed.
 
 Environment: BENCH_GB (default 1.8) and BENCH_ROUNDS (default 3).
 """
@@ -14,16 +15,55 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks._copy_ground import GIGABYTES, ROUNDS, SOURCE, Ground, free_port, ground
 from benchmarks._copy_peers import Peer, analyze, custom, directory, pgcopydb
 from benchmarks._copy_worker import Streamed, stream
+from benchmarks._gauge import speed, steady
 from infra.postgres.physical import Physical
 from infra.postgres.progress import unwatched
 from infra.stack.cluster import Cluster
+
+Seconds = dict[str, float]
+
+
+@dataclass(kw_only=True)
+class Tried:
+    """What was measured.
+
+    Attributes:
+        seconds: of each copy, all rounds.
+        ratios: of a copy to its neighbour, from the rounds in which the machine was steady.
+        workers: what the stream's process measured of itself.
+        speeds: of the machine, in megabytes a second.
+        unsteady: comparisons that did not count.
+    """
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    ratios: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    workers: list[Streamed] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+    unsteady: int = 0
+
+    def ratio(self, one: str, other: str) -> float | None:
+        """The median of one to the other; None when the machine was never steady for both."""
+        found = self.ratios.get((one, other)) or [1 / each for each in self.ratios.get((other, one), [])]
+        return round(statistics.median(found), 3) if found else None
+
+    def count(self, one: tuple[str, Seconds], other: tuple[str, Seconds], readings: Sequence[float]) -> None:
+        """Take two neighbours' ratios, if the machine did not change meanwhile."""
+        if not steady(*readings):
+            self.unsteady += 1
+            return
+        for left, right in (one, other), (other, one):
+            for kind in left[1].keys() & right[1].keys():
+                pair = (f"{left[0]}{kind}", f"{right[0]}{kind}")
+                self.ratios.setdefault(pair, []).append(left[1][kind] / right[1][kind])
 
 
 def figures() -> dict[str, object]:
@@ -38,54 +78,71 @@ def figures() -> dict[str, object]:
 
 def _copies(place: Ground, notes: dict[str, str]) -> dict[str, object]:
     place.fill(SOURCE, gigabytes=GIGABYTES)
-    peers: dict[str, Peer] = {"directory": directory, "custom": custom}
+    tried = Tried()
+    acts: dict[str, Callable[[], Seconds]] = {
+        "directory": partial(_peer, place, directory, "directory"),
+        "stream": partial(_streamed, place, tried, masked=False),
+        "masked": partial(_streamed, place, tried, masked=True),
+        "physical": partial(_physical, place),
+        "custom": partial(_peer, place, custom, "custom"),
+    }
+    # Whoever is compared stands beside whom it is compared with.
+    order = ["custom", "stream", "masked", "stream", "directory", "physical"]
+    peers = ["directory"]
     if shutil.which("pgcopydb"):
-        peers["pgcopydb"] = pgcopydb
+        acts["pgcopydb"] = partial(_peer, place, pgcopydb, "pgcopydb")
+        order = ["custom", "stream", "directory", "physical", "pgcopydb", "stream", "masked"]
+        peers.append("pgcopydb")
     else:
         notes["pgcopydb"] = "not installed here, so it was no peer"
-    rounds: list[dict[str, float]] = []
-    workers: list[Streamed] = []
-    for number in range(ROUNDS):
-        seconds: dict[str, float] = {}
-        acts: list[Callable[[], None]] = [
-            lambda: workers.append(_streamed(place, seconds, "stream", masked=False)),  # noqa: B023
-            lambda: workers.append(_streamed(place, seconds, "masked", masked=True)),  # noqa: B023
-            lambda: seconds.update(physical=_physical(place)),  # noqa: B023
-            *(lambda name=name: _peer(place, peers[name], name, seconds) for name in peers),  # noqa: B023
-        ]
-        # Another order each round, so that none always comes when the caches are just right.
-        for act in acts[number % len(acts) :] + acts[: number % len(acts)]:
-            # What the one before left to be written must not slow the next one down.
-            os.sync()
-            act()
-        print({name: round(value, 1) for name, value in seconds.items()}, flush=True)
-        rounds.append(seconds)
-    served = [name for name in ("directory", "pgcopydb") if name in peers]
-    best = [min(seconds[f"{name}_served"] for name in served) for seconds in rounds]
-    bare = [min(seconds[name] for name in served) for seconds in rounds]
-    cpu = [min(seconds[f"{name}_cpu"] for name in served) for seconds in rounds]
-    median = {name: round(statistics.median(seconds[name] for seconds in rounds), 2) for name in rounds[0]}
-    notes["done"] = "a copy is done when its statistics are made; `…_bare_peer` leaves the peer's out"
+    wanted = set(pairwise(order))
+    for number in range(2 * ROUNDS):
+        _round(acts, order if number % 2 == 0 else order[::-1], tried)
+        if all(len(tried.ratios.get(pair, [])) >= ROUNDS for pair in wanted):
+            break
+    best = max(peers, key=lambda peer: tried.ratio("stream", peer) or 0.0)
+    notes["done"] = "a copy is done when its statistics are made: a peer that makes none is given them"
+    notes["steady"] = (
+        f"a ratio is of two copies right after one another; {tried.unsteady} were left out because the "
+        f"machine's speed changed between them; it was {min(tried.speeds)} to {max(tried.speeds)} MB/s"
+    )
+    overhead, overhead_cpu = tried.ratio("masked", "stream"), tried.ratio("masked_cpu", "stream_cpu")
     return {
-        "stream_vs_best_peer": _ratio(rounds, "stream", best),
-        "stream_vs_best_bare_peer": _ratio(rounds, "stream", bare),
-        "stream_cpu_vs_best_peer": _ratio(rounds, "stream_cpu", cpu),
-        "mask_cpu_overhead": round(
-            _ratio(rounds, "masked_cpu", [seconds["stream_cpu"] for seconds in rounds]) - 1, 3
-        ),
-        "stream_vs_dump_custom": _ratio(rounds, "stream", [seconds["custom"] for seconds in rounds]),
-        "mask_overhead": round(_ratio(rounds, "masked", [seconds["stream"] for seconds in rounds]) - 1, 3),
-        "physical_masked_vs_best_peer": _ratio(rounds, "physical", best),
-        "worker_rss_mb": round(max(worker.rss_mb for worker in workers), 1),
-        "worker_cpu_s": round(statistics.median(worker.cpu_s for worker in workers), 2),
+        "stream_vs_best_peer": tried.ratio("stream", best),
+        **{f"stream_vs_{peer}": tried.ratio("stream", peer) for peer in peers},
+        "stream_cpu_vs_best_peer": tried.ratio("stream_cpu", f"{best}_cpu"),
+        "stream_vs_dump_custom": tried.ratio("stream", "custom"),
+        "mask_overhead": None if overhead is None else round(overhead - 1, 3),
+        "mask_cpu_overhead": None if overhead_cpu is None else round(overhead_cpu - 1, 3),
+        "physical_masked_vs_best_peer": tried.ratio("physical", best),
+        "best_peer": best,
+        "worker_rss_mb": round(max(worker.rss_mb for worker in tried.workers), 1),
+        "worker_cpu_s": round(statistics.median(worker.cpu_s for worker in tried.workers), 2),
         "database_gb": round(_size(place) / 1e9, 2),
-        "rounds": ROUNDS,
-        "seconds": median,
+        "ratios": {
+            f"{one} / {other}": [round(each, 3) for each in found]
+            for (one, other), found in sorted(tried.ratios.items())
+            if one < other and "_cpu" not in one
+        },
+        "seconds": {name: [round(each, 1) for each in found] for name, found in tried.seconds.items()},
     }
 
 
-def _ratio(rounds: list[dict[str, float]], name: str, others: list[float]) -> float:
-    return round(statistics.median(own[name] / other for own, other in zip(rounds, others, strict=True)), 3)
+def _round(acts: Mapping[str, Callable[[], Seconds]], order: Sequence[str], tried: Tried) -> None:
+    """Do everything once; each pair of neighbours gives a ratio."""
+    readings: list[float] = []
+    done: list[tuple[str, Seconds]] = []
+    for name in order:
+        # What the one before left to be written must not slow the next one down.
+        os.sync()
+        readings.append(speed())
+        done.append((name, acts[name]()))
+        print(f"{readings[-1]:8.1f} MB/s  {name:10} {done[-1][1]['']:6.1f} s", flush=True)
+        tried.seconds.setdefault(name, []).append(done[-1][1][""])
+    readings.append(speed())
+    tried.speeds += readings
+    for place, (one, other) in enumerate(pairwise(done)):
+        tried.count(one, other, readings[place : place + 3])
 
 
 def _size(place: Ground) -> int:
@@ -94,32 +151,32 @@ def _size(place: Ground) -> int:
     return int(row[0]) if row else 0
 
 
-def _streamed(place: Ground, seconds: dict[str, float], name: str, *, masked: bool) -> Streamed:
+def _streamed(place: Ground, tried: Tried, *, masked: bool) -> Seconds:
     job = place.job(masked=masked)
     place.create(job)
     try:
         before = place.cpu()
         done = stream(job)
-        seconds[name] = done.seconds
-        seconds[f"{name}_cpu"] = place.cpu() - before
-        return done
+        tried.workers.append(done)
+        return {"": done.seconds, "_cpu": place.cpu() - before}
     finally:
         place.drop(job.incoming)
 
 
-def _peer(place: Ground, peer: Peer, name: str, seconds: dict[str, float]) -> None:
+def _peer(place: Ground, peer: Peer, name: str) -> Seconds:
     job = place.job(masked=False)
     place.create(job)
     try:
         before = place.cpu()
-        seconds[name] = peer(job)
-        seconds[f"{name}_served"] = seconds[name] + (0 if name == "pgcopydb" else analyze(job))
-        seconds[f"{name}_cpu"] = place.cpu() - before
+        took = peer(job)
+        if name != "pgcopydb":
+            took += analyze(job)
+        return {"": took, "_cpu": place.cpu() - before}
     finally:
         place.drop(job.incoming)
 
 
-def _physical(place: Ground) -> float:
+def _physical(place: Ground) -> Seconds:
     made = place.folder / f"dedicated-{secrets.token_hex(4)}"
     job = replace(place.job(masked=True), dedicated=made)
     try:
@@ -129,6 +186,6 @@ def _physical(place: Ground) -> float:
         cluster.start()
         took = time.monotonic() - began
         cluster.stop(fast=False)
-        return took
+        return {"": took}
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -46,9 +46,9 @@ class Ahead:
         finally:
             self._gate.forget()
 
-    def wait_until_ready(self) -> bool:
-        """Wait until Ansible has started, but not for long; whether it has."""
-        give_up = time.monotonic() + READY_S
+    def wait_until_ready(self, patience_s: float = READY_S) -> bool:
+        """Wait until Ansible has started, but not for longer than `patience_s`; whether it has."""
+        give_up = time.monotonic() + patience_s
         while self._thread.is_alive() and time.monotonic() < give_up:
             if self._gate.ready:
                 return True

@@ -136,7 +136,7 @@ class DatabaseServer:
         owner: creates, renames and drops databases here.
         reader: can only read (fence four); present on servers that hold Production.
         slots: how many runs may work on this server at once.
-        busy_share: percent of the time in which each stream of a copy may read here while others work.
+        busy_share: percent of the time for which the streams of a copy together read here while others work.
         most_mb_per_s: upper bound of all streams of a copy together, in megabytes a second; None is none.
         disk_gb: what its databases may hold together, in gigabytes; None when nobody told.
     """

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from infra.ansible import StageResult, run_stages
-from infra.ansible_ahead import Ahead
+from infra.ansible_ahead import READY_S, Ahead
 from infra.ansible_events import Outcome, TaskEvent
 from infra.ansible_guard import Gate
 from infra.secrets import SecretFiles
@@ -88,7 +88,13 @@ def stages(
     )
 
 
-def get_ready(work: Work, *plays: Sequence[str], release: Release) -> None:
+def get_ready(
+    work: Work,
+    *plays: Sequence[str],
+    release: Release,
+    only: Sequence[Environment] = (),
+    patience_s: float = READY_S,
+) -> None:
     """Start Ansible now for stages that will be asked for soon, so that nobody waits for it then.
 
     Nothing is done before `stages` is called with the same words; without that they are withdrawn.
@@ -97,17 +103,21 @@ def get_ready(work: Work, *plays: Sequence[str], release: Release) -> None:
         work: the run.
         plays: the stages of each call that will come.
         release: the target release.
+        only: the sites that they are about; all of the web application when empty.
+        patience_s: for so long each is waited for, so that it has started when this returns.
     """
 
     def order(names: Sequence[str]) -> Ahead:
         return start_ahead(
             work,
-            _words(names, release, ()),
-            lambda gate, unwanted: _carry_out(work, names, release=release, gate=gate, unwanted=unwanted),
+            _words(names, release, only),
+            lambda gate, unwanted: _carry_out(
+                work, names, release=release, only=only, gate=gate, unwanted=unwanted
+            ),
         )
 
     for ahead in [order(names) for names in plays]:
-        ahead.wait_until_ready()
+        ahead.wait_until_ready(patience_s)
 
 
 def _words(names: Sequence[str], release: Release, only: Sequence[Environment]) -> tuple[str, ...]:
@@ -137,7 +147,6 @@ def _carry_out(
         release=release,
         only=only,
         databases=databases,
-        now=work.clock.now(),
     )
     if back_by is not None:
         told["maintenance"] = _page(work, webapp, release, back_by)
@@ -167,7 +176,6 @@ def variables(
     webapp: WebApp,
     *,
     release: Release,
-    now: datetime,
     only: Sequence[Environment] = (),
     databases: Mapping[Environment, str] | None = None,
 ) -> dict[str, object]:
@@ -188,7 +196,7 @@ def variables(
         ],
         "maintenance": {
             "text": f"{estate.customer(webapp.customer).title} is being updated.",
-            "lease_until": (now + LEASE).isoformat(),
+            "lease_s": LEASE.total_seconds(),
         },
     }
     if only:

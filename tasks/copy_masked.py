@@ -21,6 +21,7 @@ from infra.postgres.reach import settle
 from infra.postgres.schema import read_schema
 from infra.postgres.selections import selections
 from infra.postgres.stream import Stream
+from tasks.hold_requests import get_ready_to_hold
 from tasks.pair import Pair, pair
 from tasks.step import Step, Work
 
@@ -51,7 +52,12 @@ def _do(work: Work) -> Mapping[str, object]:
     _make_room(work, ends, encoding, creates=method.creates)
     work.prove()
     work.mid()
+    cloned = isinstance(method, GoldenClone)
+    if cloned:
+        get_ready_to_hold(work)  # Ansible takes longer to start than all that is left to do.
     report = method.copy(job, lambda progress: _tell(work, progress))
+    if not cloned:
+        get_ready_to_hold(work)
     work.prove()
     _mark(work, ends, report)
     return {

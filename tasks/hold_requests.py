@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.application import stages
+from tasks.application import get_ready, stages
 from tasks.releases import target_release
 from tasks.step import Step, Work
+
+
+def get_ready_to_hold(work: Work) -> None:
+    """Start Ansible for the door's hold and its opening, while there is still something to do aside."""
+    only = [work.request.site.environment]
+    get_ready(work, ("hold",), ("maintenance_off",), release=target_release(work), only=only, patience_s=0)
 
 
 def _done(_work: Work) -> bool:

@@ -74,7 +74,7 @@ class LogicalCopy:
         self.watch = watch
         self.stack = stack
         self.stop = threading.Event()
-        self.governor = Governor(job.throttle)
+        self.governor = Governor(job.throttle, streams=job.jobs)
         self.phases: dict[str, float] = {}
         self.notes: list[str] = []
         self.programs = Path()

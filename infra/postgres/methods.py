@@ -32,7 +32,8 @@ class Throttle:
     Attributes:
         bytes_per_s: upper bound over all streams together, or None.
         busy_sessions: from so many active sessions of others on, the source counts as busy.
-        busy_share: part of the time in which streams run while the source is busy, above 0 and at most 1.
+        busy_share: part of the time for which streams together run while the source is busy, above 0 and at
+            most 1.
         split_bytes: tables larger than this are carried in several ranges at once, where there are streams to
             spare; each range gives up FREEZE.
     """

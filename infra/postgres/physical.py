@@ -11,13 +11,11 @@ then there is no way in but a socket in a folder of mode 700.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from os import defpath
 from pathlib import Path
 
 import psycopg
@@ -27,6 +25,7 @@ from infra.postgres.base_backup import PORT, BaseBackup
 from infra.postgres.catalog import Table
 from infra.postgres.departure import strip, take_over
 from infra.postgres.fingerprint import fingerprint
+from infra.postgres.flush import early, flush
 from infra.postgres.golden_build import build_golden
 from infra.postgres.identity import renew_identity
 from infra.postgres.methods import CopyJob, CopyReport, Offer
@@ -38,8 +37,7 @@ from infra.postgres.selection import Selection
 from infra.postgres.server_error import telling
 from infra.postgres.stream import Stream
 from infra.stack.cluster import PostgresVersion
-from infra.stack.unprivileged import prefix
-from policy.errors import Refused, StepFailed, Unavailable
+from policy.errors import Refused, Unavailable
 from policy.estate import Login
 
 BACKUP_BYTES_PER_SECOND = 400_000_000
@@ -123,7 +121,7 @@ class Physical:
             take_over(private.backup.session, job, private.backup.superuser)
             private.backup.stop()
             renew_identity(making, private.programs)
-            _flush(making, private.programs)
+            flush(making, private.programs)
             making.rename(job.dedicated)
             phases["hand over"] = time.monotonic() - began
         return CopyReport(
@@ -193,7 +191,8 @@ def _private(
         began = time.monotonic()
         backup.start()
         strip(backup.session, job.source_database)
-        private = _mask(job, backup, programs, facts, watch)
+        with early(data):
+            private = _mask(job, backup, programs, facts, watch)
         phases["masking"] = time.monotonic() - began
         yield private
         well = True
@@ -260,13 +259,3 @@ def _changed(job: CopyJob, found: tuple[Table, ...]) -> list[Table]:
         table.name: selection for table in found if (selection := table.selection(job.selections)) is not None
     }
     return changed([table for table in found if table.name in taken], taken)
-
-
-def _flush(data: Path, programs: Path) -> None:
-    """Bring the finished directory to the disk."""
-    done = subprocess.run(
-        [*prefix(), str(programs / "initdb"), "--sync-only", f"--pgdata={data}"],
-        capture_output=True, text=True, check=False, cwd="/", env={"LC_ALL": "C", "PATH": defpath},
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise StepFailed(f"flushing {data.name} to the disk failed: {done.stderr.strip()[:200]}")

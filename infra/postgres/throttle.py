@@ -1,7 +1,8 @@
 """Keeps a copy from taking more of the source than it may.
 
 Invariant: streams together pass at most the allowed bytes a second, and while the source is busy for others
-each stream rests for the rest of its share, so that its backend waits on a full socket and uses nothing.
+they together run for no more than the allowed share of the time; for the rest of it each of them rests, so
+that its backend waits on a full socket and uses nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class Governor:
 
     Args:
         throttle: the limits.
+        streams: how many there are at most at a time; each has its part of the share.
     """
 
-    def __init__(self, throttle: Throttle) -> None:
+    def __init__(self, throttle: Throttle, *, streams: int = 1) -> None:
         self._throttle = throttle
+        self._share = throttle.busy_share / streams
         self._lock = threading.Lock()
         self._next = time.monotonic()
         self._local = threading.local()
@@ -72,7 +75,7 @@ class Governor:
         if not self.busy or began is None:
             return 0.0
         worked = time.monotonic() - began
-        return worked * (1 / self._throttle.busy_share - 1)
+        return worked * (1 / self._share - 1)
 
     def _rest_for_rate(self, size: int) -> float:
         limit = self._throttle.bytes_per_s

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import uuid
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ options:
   folder: {description: "Holds door.json and the state files.", type: path, required: true}
   environments: {description: "The sites whose doors are meant.", type: list, elements: str, required: true}
   state:
-    description: "What the doors shall do; its C(mode) is C(open), C(hold) or C(maintenance)."
+    description:
+      - What the doors shall do; its C(mode) is C(open), C(hold) or C(maintenance).
+      - C(lease_s) counts from now, the moment when the state is written, and becomes C(lease_until).
     type: dict
     required: true
   answer_s: {description: "How long a running door may take to follow.", type: float, default: 5}
@@ -86,6 +89,9 @@ def main() -> None:
     serials: dict[str, str] = {}
     changed = []
     wanted = {key: value for key, value in asked["state"].items() if value not in (None, "")}
+    if "lease_s" in wanted:
+        lapses = datetime.now(timezone.utc) + timedelta(seconds=float(wanted.pop("lease_s")))
+        wanted["lease_until"] = lapses.isoformat()
     for name in asked["environments"]:
         path = folder / f"{name}.json"
         found = read(path) or {"mode": "open", "serial": ""}

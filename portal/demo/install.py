@@ -56,9 +56,7 @@ def _install(world: World, estate: Estate, webapp: WebApp) -> WebApp:
         create_database(world, estate, site)
     run_stages(
         hosts=[estate.hosts[name] for name in webapp.hosts],
-        variables=variables(
-            estate, world.settings, world.secrets, webapp, release=release, now=world.clock.now()
-        ),
+        variables=variables(estate, world.settings, world.secrets, webapp, release=release),
         stages=["install"],
         run=RUN,
         epoch=0,

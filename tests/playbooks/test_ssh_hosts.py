@@ -88,9 +88,7 @@ def test_a_host_with_another_key_is_not_spoken_to(hosts: Farm) -> None:
     other = (ground.folder / "keys" / "user.pub").read_text().split()[1]
     world, estate = ground.world, ground.estate
     webapp = estate.webapp(PRODUCTION)
-    told = variables(
-        estate, world.settings, world.secrets, webapp, release=ground.release(NEW), now=world.clock.now()
-    )
+    told = variables(estate, world.settings, world.secrets, webapp, release=ground.release(NEW))
     try:
         known.write_text("".join(f"{line.split()[0]} ssh-ed25519 {other}\n" for line in text.splitlines()))
         with pytest.raises(Unavailable, match="host-"):

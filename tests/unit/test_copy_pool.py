@@ -134,14 +134,15 @@ def test_a_rate_is_kept_over_all_streams() -> None:
     assert time.monotonic() - began >= 0.25
 
 
-def test_a_busy_source_gets_its_share() -> None:
-    governor = Governor(Throttle(busy_share=0.25))
+@pytest.mark.parametrize(("streams", "rest_s"), [(1, 0.14), (2, 0.34)])
+def test_a_busy_source_gets_its_share_however_many_streams_there_are(streams: int, rest_s: float) -> None:
+    governor = Governor(Throttle(busy_share=0.25), streams=streams)
     governor.busy = True
     governor.pace(1)
     time.sleep(0.05)
     began = time.monotonic()
     governor.pace(1)
-    assert time.monotonic() - began >= 0.14
+    assert time.monotonic() - began >= rest_s
     governor.busy = False
     began = time.monotonic()
     governor.pace(1)
