@@ -12,7 +12,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-STEADY = 0.1
+STEADY = 0.25
 """By so much of the fastest reading the readings of one comparison may differ."""
 
 _SECONDS = 0.6

@@ -16,7 +16,7 @@ import psycopg
 
 from infra.postgres.archive import Archive, Entry
 from infra.postgres.catalog import Table
-from infra.postgres.pool import Piece
+from infra.postgres.pool import Countdown, Piece
 from infra.postgres.selection import TableName
 
 BIG = 32 << 20
@@ -57,27 +57,37 @@ class IndexWork:
             yield entry
 
     def pieces(
-        self, build: Callable[[Sequence[Entry]], None], done: Callable[[int], None]
+        self,
+        build: Callable[[Sequence[Entry]], None],
+        done: Callable[[int], None],
+        *,
+        complete: Callable[[], Iterable[Piece[object]]],
+        tail: int,
     ) -> Iterator[Piece[object]]:
         """The pieces of work: the constraints, and then each index by itself.
 
         Args:
             build: restores entries.
             done: told the weight of what was built.
+            complete: told when all of it is there; what may follow.
+            tail: the weight of that.
         """
+        left = Countdown(len(self.indexes))
 
         def constraints(_: object) -> Iterable[Piece[object]]:
             if self.constraints:
                 build(self.constraints)
                 done(self.constraints_size)
-            return [Piece(path=size, act=partial(index, entry, size)) for entry, size in self.indexes]
+            if not self.indexes:
+                return complete()
+            return [Piece(path=size + tail, act=partial(index, entry, size)) for entry, size in self.indexes]
 
         def index(entry: Entry, size: int, _: object) -> Iterable[Piece[object]]:
             build([entry])
             done(size)
-            return ()
+            return complete() if left.is_last() else ()
 
-        yield Piece(path=self.weight, act=constraints)
+        yield Piece(path=self.weight + tail, act=constraints)
 
 
 def index_work(

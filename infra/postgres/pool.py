@@ -33,6 +33,20 @@ class Piece(Generic[Needed_contra]):
     act: Callable[[Needed_contra], Iterable[Piece[Needed_contra]]]
 
 
+class Countdown:
+    """Tells the last of several pieces that it is the last, whichever thread that is."""
+
+    def __init__(self, pieces: int) -> None:
+        self._left = pieces
+        self._changed = threading.Lock()
+
+    def is_last(self) -> bool:
+        """Count one piece as done; whether it was the last."""
+        with self._changed:
+            self._left -= 1
+            return self._left == 0
+
+
 class Pool(Generic[Hands]):
     """Threads that each hold their own sessions.
 

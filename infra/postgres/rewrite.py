@@ -1,8 +1,8 @@
 """Masks tables where they stand, in a private cluster, so that no page of before remains.
 
 Only tables that a selection changes are touched: their rows are updated with the indexes at rest, those of
-big tables by several sessions, and table and indexes are then written anew in one go. Other tables keep the
-files of the base backup.
+big tables by several sessions; the table is then written anew, and after it its indexes, several at once.
+Other tables keep the files of the base backup.
 
 Invariant: after `rewrite_all` a masked value of the source stands in no table, no index, no materialised view
 and no statistics; foreign keys whose columns were masked have been proven again.
@@ -19,49 +19,31 @@ from functools import partial
 import psycopg
 from psycopg import sql
 
-from infra.postgres.catalog import LARGE_OBJECTS, Table
+from infra.postgres.aftermath import make_anew
+from infra.postgres.catalog import Table
 from infra.postgres.methods import CopyJob
-from infra.postgres.pool import Piece, Pool
+from infra.postgres.pool import Countdown, Piece, Pool
 from infra.postgres.progress import Meter, Watch
 from infra.postgres.reach import settle
 from infra.postgres.selection import Selection, TableName
 from policy.errors import StepFailed
 
 _REST = """
-UPDATE pg_index SET indisready = false, indisvalid = false
- WHERE indrelid = %s AND indisready AND indisvalid AND indislive RETURNING indexrelid
+UPDATE pg_index SET indislive = false, indisready = false, indisvalid = false
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = indexrelid AND indrelid = %s AND indisready AND indisvalid AND indislive
+RETURNING indexrelid, pg_relation_size(indexrelid), nspname, relname
 """
-_WAKE = "UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = ANY (%s)"
-_UNPROVEN = """
-SELECT n.nspname, c.relname FROM pg_index i
-  JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE i.indrelid = %(table)s AND (i.indisunique OR i.indisexclusion)
-   AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR EXISTS (
-        SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid
-           AND a.attnum = ANY (i.indkey::int2[]) AND a.attname = ANY (%(columns)s)))
+_WAKE = """
+UPDATE pg_index SET indislive = true, indisready = true, indisvalid = true WHERE indexrelid = ANY (%s)
 """
 _REFERRED = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confrelid = %s"
-_FOREIGN_KEYS = """
-WITH masked AS (
-    SELECT a.attrelid, a.attnum FROM unnest(%(tables)s::oid[], %(columns)s::text[]) AS m(number, name)
-      JOIN pg_attribute a ON a.attrelid = m.number AND a.attname = m.name)
-SELECT c.oid, n.nspname, t.relname, c.conname
-  FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
- WHERE c.contype = 'f' AND c.convalidated AND t.relkind = 'r'
-   AND (c.confrelid = ANY (%(fewer)s)
-        OR EXISTS (SELECT FROM masked WHERE (attrelid = c.conrelid AND attnum = ANY (c.conkey))
-                                         OR (attrelid = c.confrelid AND attnum = ANY (c.confkey))))
-"""
-"""Those that masking or leaving out rows could have broken; the others hold as they did in the source."""
-_VIEWS = """
-SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid
-"""
 _PAGES = "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int"
 _WORTH_SHARING = 32 << 20
 """From this stored size on several sessions mask a table together."""
 
-_VACUUM = sql.SQL("VACUUM (FULL, ANALYZE) {}")
+_CONDENSE = sql.SQL("VACUUM (FULL) {}")
+_ANALYZE = sql.SQL("ANALYZE {}")
 
 
 def changed(tables: Sequence[Table], taken: Mapping[TableName, Selection]) -> list[Table]:
@@ -115,13 +97,27 @@ def rewrite_all(
         return ()
 
     def condense(table: Table, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
+        resting = asleep[table.oid]
         with _telling(table):
-            opened.execute(_VACUUM.format(table.identifier))
-            # That builds indexes without asking whether they are unique.
-            columns = list(taken[table.name].columns)
-            for name in opened.execute(_UNPROVEN, {"table": table.oid, "columns": columns}).fetchall():
-                opened.execute(sql.SQL("REINDEX INDEX {}").format(sql.Identifier(*name)))
-        meter.finished(table.index_bytes)
+            opened.execute(_CONDENSE.format(table.identifier))
+            opened.execute(_WAKE, [[index.oid for index in resting]])
+        if not resting:
+            return analyse(table, opened)
+        left = Countdown(len(resting))
+        return [Piece(path=index.bytes, act=partial(rebuild, table, index, left)) for index in resting]
+
+    def rebuild(
+        table: Table, index: _Index, left: Countdown, opened: psycopg.Connection
+    ) -> Iterable[Piece[psycopg.Connection]]:
+        with _telling(table):
+            # Unlike what writes a table anew, this also asks whether its values are still unique.
+            opened.execute(sql.SQL("REINDEX INDEX {}").format(index.name))
+        meter.finished(index.bytes)
+        return analyse(table, opened) if left.is_last() else ()
+
+    def analyse(table: Table, opened: psycopg.Connection) -> Iterable[Piece[psycopg.Connection]]:
+        with _telling(table):
+            opened.execute(_ANALYZE.format(table.identifier))
         return ()
 
     def together(pieces: Iterable[Piece[psycopg.Connection]]) -> None:
@@ -135,14 +131,16 @@ def rewrite_all(
 
     # One after the other: a row of before is kept in the file for as long as any older transaction is open.
     together(Piece(path=weigh(table), act=partial(thin, table)) for table in work)
+    with hands() as keeper:
+        asleep = {table.oid: _put_to_rest(keeper, table) for table in work}
     masked = [table for table in work if taken[table.name].rows and taken[table.name].columns]
-    with _at_rest(hands, masked) as snapshot, hands() as counter:
+    with _snapshot(hands) as snapshot, hands() as counter:
         parts = [part for table in masked for part in _parts(counter, table, job.jobs, snapshot)]
         together(Piece(path=int(weigh(part.table) * part.share), act=partial(mask, part)) for part in parts)
     together(Piece(path=weigh(table), act=partial(condense, table)) for table in work)
     opened = hands()
     try:
-        _aftermath(opened, work, taken)
+        make_anew(opened, work, taken)
     finally:
         opened.close()
     return weight
@@ -196,16 +194,31 @@ def _parts(opened: psycopg.Connection, table: Table, jobs: int, snapshot: str) -
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Index:
+    """An index that rests."""
+
+    oid: int
+    bytes: int
+    name: sql.Identifier
+
+
+def _put_to_rest(opened: psycopg.Connection, table: Table) -> list[_Index]:
+    """Let the server forget the indexes of `table` until they are made anew."""
+    rows = opened.execute(_REST, [table.oid]).fetchall()
+    return [
+        _Index(oid=number, bytes=size, name=sql.Identifier(schema, name))
+        for number, size, schema, name in rows
+    ]
+
+
 @contextmanager
-def _at_rest(hands: Callable[[], psycopg.Connection], tables: Sequence[Table]) -> Iterator[str]:
-    """A snapshot that sessions share, while the indexes of `tables` rest: they are made anew afterwards."""
-    with hands() as keeper, hands() as reader:
-        resting = [number for table in tables for (number,) in keeper.execute(_REST, [table.oid]).fetchall()]
-        with reader.transaction():
-            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            row = reader.execute("SELECT pg_export_snapshot()").fetchone()
-            yield str(row[0]) if row else ""
-        keeper.execute(_WAKE, [resting])
+def _snapshot(hands: Callable[[], psycopg.Connection]) -> Iterator[str]:
+    """A snapshot that sessions share, so that none masks a row twice."""
+    with hands() as reader, reader.transaction():
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        row = reader.execute("SELECT pg_export_snapshot()").fetchone()
+        yield str(row[0]) if row else ""
 
 
 @contextmanager
@@ -227,45 +240,6 @@ def _leave_out(opened: psycopg.Connection, table: Table, selection: Selection) -
                 table.identifier, selection.where if selection.rows and selection.where else sql.SQL("false")
             )
         )
-
-
-def _aftermath(
-    opened: psycopg.Connection, work: Sequence[Table], taken: Mapping[TableName, Selection]
-) -> None:
-    """Everything that was made from the rows of before is made anew."""
-    masked = [(table.oid, name) for table in work for name in taken[table.name].columns]
-    told = {
-        "tables": [number for number, _ in masked],
-        "columns": [name for _, name in masked],
-        "fewer": [
-            table.oid for table in work if not taken[table.name].rows or taken[table.name].where is not None
-        ],
-    }
-    for number, schema, table, name in opened.execute(_FOREIGN_KEYS, told).fetchall():
-        opened.execute("UPDATE pg_constraint SET convalidated = false WHERE oid = %s", [number])
-        try:
-            opened.execute(
-                sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                    sql.Identifier(schema, table), sql.Identifier(name)
-                )
-            )
-        except psycopg.errors.ForeignKeyViolation:
-            raise StepFailed(f"masking broke foreign key '{name}' of {schema}.{table}") from None
-    large = taken.get(LARGE_OBJECTS)
-    if large is not None and (not large.rows or large.where is not None):
-        kept = large.where if large.rows and large.where is not None else sql.SQL("false")
-        opened.execute(
-            sql.SQL(
-                "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid NOT IN "
-                "(SELECT loid FROM pg_largeobject WHERE {})"
-            ).format(kept)
-        )
-        opened.execute("VACUUM FULL pg_largeobject")
-    for schema, name in opened.execute(_VIEWS).fetchall():
-        opened.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.Identifier(schema, name)))
-        opened.execute(_VACUUM.format(sql.Identifier(schema, name)))
-    for catalog in ("pg_statistic", "pg_statistic_ext_data"):
-        opened.execute(sql.SQL("VACUUM FULL {}").format(sql.Identifier("pg_catalog", catalog)))
 
 
 def _refused(table: Table, error: psycopg.Error) -> StepFailed:

@@ -19,10 +19,11 @@ from psycopg import sql
 from infra.postgres.archive import Archive, Entry
 from infra.postgres.carrier import Carrier
 from infra.postgres.catalog import Table
+from infra.postgres.foreign_keys import ForeignKeys, between
 from infra.postgres.indexes import IndexWork, building_settings, index_work
 from infra.postgres.loads import TableLoad, ranges, whole
 from infra.postgres.methods import CopyJob
-from infra.postgres.pool import Piece, Pool
+from infra.postgres.pool import Countdown, Piece, Pool
 from infra.postgres.progress import Meter, Progress, Watch
 from infra.postgres.reach import LAZY, read_in, settle
 from infra.postgres.selection import Selection, TableName
@@ -97,16 +98,18 @@ class RowWork:
         def build(entries: Sequence[Entry]) -> None:
             archive.restore(entries, what="building indexes", settings=settings)
 
+        keys = ForeignKeys(list(between(self.source, self.tables, work, archive)), build)
         pool: Pool[Hands] = Pool(
             threads=self.job.jobs, hands=lambda: self._hands(meter), let_go=Hands.let_go, stop=self.stop
         )
         pieces = [
             piece
             for table in self.tables
-            for piece in self._pieces(table, work.get(table.name), build, meter)
+            for piece in self._pieces(table, work.get(table.name), build, keys, meter)
         ]
         pool.run(pieces, meter=meter, watch=lambda progress: self._watched(progress, watch))
-        return meter, {entry.id for item in work.values() for entry in item.entries()}
+        indexes = (entry for item in work.values() for entry in item.entries())
+        return meter, {entry.id for entry in (*indexes, *keys.entries)}
 
     def _watched(self, progress: Progress, watch: Watch) -> None:
         self.governor.look(self.source)
@@ -126,14 +129,14 @@ class RowWork:
         table: Table,
         work: IndexWork | None,
         build: Callable[[Sequence[Entry]], None],
+        keys: ForeignKeys,
         meter: Meter,
     ) -> Iterator[Piece[Hands]]:
         loads = self._loads(table)
-        counted = threading.Lock()
-        open_loads = len(loads)
+        tail = keys.tail(table.name)
+        left = Countdown(len(loads))
 
         def carry(load: TableLoad, hands: Hands) -> Iterable[Piece[Hands]]:
-            nonlocal open_loads
             with telling(f"copying {table.name}"):
                 if load.before is not None:
                     hands.target.execute(load.before)
@@ -142,14 +145,13 @@ class RowWork:
                     hands.target.execute(_ANALYZE.format(table.identifier))
                 hands.target.commit()
             meter.arrived(rows=carried.rows, carried=carried.bytes, weight=int(table.bytes * load.share))
-            with counted:
-                open_loads -= 1
-                last = open_loads == 0
-            return work.pieces(build, meter.finished) if last and work else ()
+            if not (left.is_last() and work):
+                return ()
+            return work.pieces(build, meter.finished, complete=lambda: keys.complete(table.name), tail=tail)
 
         for load in loads:
             yield Piece(
-                path=int(table.bytes * load.share) + (work.weight if work else 0),
+                path=int(table.bytes * load.share) + (work.weight + tail if work else 0),
                 act=partial(carry, load),
             )
 

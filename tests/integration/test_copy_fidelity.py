@@ -6,9 +6,13 @@ import difflib
 import os
 import re
 import subprocess
+from collections.abc import Collection
+from typing import Any
 
 import pytest
 
+from infra.postgres import indexes
+from infra.postgres.archive import Archive, Entry
 from infra.postgres.carrier import Carried, Carrier, Load
 from infra.postgres.dump import Dump
 from infra.postgres.methods import CopyMethod
@@ -75,4 +79,28 @@ def test_encrypted_sessions_bring_the_same(
         connection.execute("CREATE EXTENSION vector")
     Stream().copy(job, copies.watch)
     assert len(taken) > 15
+    assert_same(copies, torture, job.incoming)
+
+
+def test_everything_arrives_when_every_table_counts_as_big(
+    copies: Copies, torture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then every index and every foreign key between two tables comes by itself, while others still come."""
+    alone: list[str] = []
+    restore = Archive.restore
+
+    def told(archive: Archive, entries: Collection[Entry], **how: Any) -> None:  # noqa: ANN401 - passed on
+        if how["what"] == "building indexes":
+            alone.extend(entry.title for entry in entries)
+        restore(archive, entries, **how)
+
+    monkeypatch.setattr(Archive, "restore", told)
+    monkeypatch.setattr(indexes, "BIG", 0)
+    job = copies.job(torture)
+    with admin(copies.trial, job.incoming) as connection:
+        connection.execute("CREATE EXTENSION vector")
+    Stream().copy(job, copies.watch)
+    keys = [title for title in alone if title.startswith("FK CONSTRAINT")]
+    assert len(keys) == len(set(keys)) > 3
+    assert len(alone) == len(set(alone)) > 15
     assert_same(copies, torture, job.incoming)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.postgres.archive import Entry
+from infra.postgres.foreign_keys import ForeignKey, ForeignKeys
 from infra.postgres.methods import Throttle
 from infra.postgres.pool import Piece, Pool
 from infra.postgres.progress import Meter, unwatched
+from infra.postgres.selection import TableName
 from infra.postgres.throttle import Governor
 from policy.errors import Refused
 
@@ -155,3 +158,46 @@ def test_a_busy_source_gets_its_share_however_many_streams_there_are(streams: in
 def test_senseless_limits_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Refused, match="throttle"):
         Throttle(**wrong)  # type: ignore[arg-type]
+
+
+NAMES = tuple(TableName("public", f"t{number}") for number in range(5))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=12),
+    st.permutations(NAMES),
+    st.integers(1, 3),
+)
+def test_each_key_is_proven_once_alone_and_after_both_its_tables(
+    ends: list[tuple[TableName, TableName]], order: list[TableName], threads: int
+) -> None:
+    there: list[TableName] = []
+    proven: list[int] = []
+    proving: list[int] = []
+
+    def build(entries: Sequence[Entry]) -> None:
+        [entry] = entries
+        proving.append(entry.id)
+        assert len(proving) == 1
+        assert set(ends[entry.id]) <= set(there)
+        proving.remove(entry.id)
+        proven.append(entry.id)
+
+    keys = ForeignKeys(
+        [
+            ForeignKey(entry=Entry(number, 0, "FK CONSTRAINT"), ends=frozenset(pair), weight=number)
+            for number, pair in enumerate(ends)
+        ],
+        build,
+    )
+
+    def table(name: TableName) -> Piece[Done]:
+        def act(_: Done) -> Iterable[Piece[Done]]:
+            there.append(name)
+            return keys.complete(name)
+
+        return Piece(path=keys.tail(name), act=act)
+
+    work, _ = pool(threads)
+    work.run([table(name) for name in order], meter=meter(), watch=unwatched)
+    assert sorted(proven) == list(range(len(ends)))
