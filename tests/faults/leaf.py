@@ -161,7 +161,13 @@ def stages(
     )
 
 
-def get_ready(work: Work, *plays: Sequence[str], release: Release) -> None:
+def get_ready(
+    work: Work,
+    *plays: Sequence[str],
+    release: Release,
+    only: Sequence[Environment] = (),
+    patience_s: float = 0,
+) -> None:
     """In the place of `tasks.application.get_ready`: nothing here takes long to start."""
 
 
