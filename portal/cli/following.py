@@ -11,7 +11,7 @@ import typer
 from infra.ledger import requests
 from policy.names import RequestId
 from policy.request import Outcome, Request
-from portal.cli.output import NOT_DONE, STUCK, console
+from portal.cli.output import NOT_DONE, STUCK, console, show_json
 from tasks.view import detail
 from tasks.world import World
 
@@ -44,6 +44,24 @@ def exit_as_it_ended(request: Request) -> None:
         raise typer.Exit(STUCK)
     if request.outcome is not Outcome.DONE:
         raise typer.Exit(NOT_DONE)
+
+
+def show_and_leave(world: World, request: Request, *, wait: bool, as_json: bool) -> None:
+    """What a command does with the request that it made: follow it, show it, leave as it ended.
+
+    Args:
+        world: the ledger.
+        request: as it was just made.
+        wait: follow it until it has ended, and leave with the code of its outcome.
+        as_json: show its detail, for machines, instead of a line for each change.
+    """
+    if wait:
+        request = follow(world, request.id, quiet=as_json)
+    if as_json:
+        with world.ledger.transaction() as connection:
+            show_json(detail(connection, request.id))
+    if wait:
+        exit_as_it_ended(request)
 
 
 def seconds(value: float | None) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from policy.names import RequestId
 from policy.request import Request
-from portal.cli.following import exit_as_it_ended, follow
+from portal.cli.following import show_and_leave
 from portal.cli.output import answers, say
 from portal.cli.request_commands import As, Number
 from tasks import manage
@@ -89,8 +89,7 @@ def undo_command(
     world = open_world()
     request = manage.undo(world, RequestId(number), as_email, reason)
     _said(request)
-    if wait:
-        exit_as_it_ended(follow(world, request.id, quiet=False))
+    show_and_leave(world, request, wait=wait, as_json=False)
 
 
 def clear_command(

@@ -12,7 +12,7 @@ from policy.local_time import parse_when
 from policy.names import CustomerName, Environment, RequestId, SiteId, Version
 from policy.request import Kind, Request, Status
 from policy.wish import Wish
-from portal.cli.following import exit_as_it_ended, follow, seconds
+from portal.cli.following import seconds, show_and_leave
 from portal.cli.output import answers, say, show_json, show_table
 from tasks import manage
 from tasks.queue_view import place_of
@@ -80,13 +80,7 @@ def submit_command(
         say(f"{request.id}: {request.site}, {request.status.value}")
         if submitted.superseded:
             say(f"{submitted.superseded} is done under it as well")
-    if wait:
-        request = follow(world, request.id, quiet=as_json)
-    if as_json:
-        with world.ledger.transaction() as connection:
-            show_json(detail(connection, request.id))
-    if wait:
-        exit_as_it_ended(request)
+    show_and_leave(world, request, wait=wait, as_json=as_json)
 
 
 @request_app.command("list")

@@ -9,12 +9,11 @@ import typer
 from policy.engine_version import EngineVersion
 from policy.local_time import parse_when
 from policy.names import ServerName
-from portal.cli.following import exit_as_it_ended, follow
+from portal.cli.following import show_and_leave
 from portal.cli.output import answers, complain, say, show_json
 from portal.cli.request_commands import As, Json
 from tasks import manage
 from tasks.engine_ask import ask_engine, look_engine
-from tasks.view import detail
 from tasks.world import open_world
 
 server_app = typer.Typer(name="server", help="Database servers and their versions.", no_args_is_help=True)
@@ -64,10 +63,4 @@ def upgrade_command(
     request = ask_engine(world, server, version, principal, at=when, note=note, told=tell)
     if not as_json:
         say(f"{request.id}: {name} to PostgreSQL {version}, {request.status.value}")
-    if wait:
-        request = follow(world, request.id, quiet=as_json)
-    if as_json:
-        with world.ledger.transaction() as connection:
-            show_json(detail(connection, request.id))
-    if wait:
-        exit_as_it_ended(request)
+    show_and_leave(world, request, wait=wait, as_json=as_json)
