@@ -21,6 +21,7 @@ from infra.ledger.goldens import BuildOutcome
 from policy.errors import Busy, FreshetError, Unavailable
 from policy.estate import Estate
 from policy.names import CustomerName, ServerName
+from tasks.heartbeat import Heartbeat
 from tasks.world import World
 
 log = logging.getLogger("freshet.golden")
@@ -60,7 +61,6 @@ class Claim:
         self.secrets = world.secrets
         self._speak = speak
         self._lost = threading.Event()
-        self._ended = threading.Event()
         self.facts: dict[str, object] = {}
         with world.ledger.transaction() as connection:
             self.number, self.lost = goldens.begin(
@@ -73,7 +73,13 @@ class Claim:
             )
             self.ledger = goldens.ledger_identity(connection)
         self.scratch: Path = (world.settings.run_dir / f"{FOLDER}{self.number}").resolve()
-        self._heart = threading.Thread(target=self._beat, name=self.run, daemon=True)
+        self._heart = Heartbeat(
+            self.run,
+            lease_seconds=world.settings.lease_seconds,
+            renew=self.prove,
+            lost=self._lost,
+            missed=self._missed,
+        )
 
     @property
     def run(self) -> str:
@@ -88,8 +94,7 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._heart.join(timeout=10)
+        self._heart.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
         outcome = BuildOutcome.BUILT if error is None else BuildOutcome.FAILED
         try:
@@ -128,14 +133,8 @@ class Claim:
         """Tell whoever watches what is going on."""
         self._speak(text)
 
-    def _beat(self) -> None:
-        while not self._ended.wait(self.world.settings.lease_seconds / 4):
-            try:
-                self.prove()
-            except (Busy, Unavailable) as error:
-                if self._lost.is_set():
-                    return
-                log.warning("golden build %d: %s", self.number, error, extra={"action": "heartbeat"})
+    def _missed(self, error: Busy | Unavailable) -> None:
+        log.warning("golden build %d: %s", self.number, error, extra={"action": "heartbeat"})
 
 
 def _words(error: BaseException | None) -> str:

@@ -27,6 +27,7 @@ from policy.estate import Estate
 from policy.journal import Entry
 from policy.names import RunId
 from policy.request import Request
+from tasks.heartbeat import Heartbeat
 from tasks.world import World
 
 Result = TypeVar("Result")
@@ -76,8 +77,13 @@ class Hold:
         self._point = ""
         self._middles = 0
         self._taken_over = threading.Event()
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name=f"lease-{run}", daemon=True)
+        self._heart = Heartbeat(
+            f"lease-{run}",
+            lease_seconds=world.settings.lease_seconds,
+            renew=self._keep,
+            lost=self._taken_over,
+            missed=self._missed,
+        )
 
     def __enter__(self) -> Self:
         self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,20 +93,14 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._heart.join(timeout=10)
+        self._heart.stop()
 
-    def _beat(self) -> None:
-        while not self._ended.wait(self.settings.lease_seconds / 4):
-            try:
-                with self.world.ledger.transaction() as connection:
-                    self._renew(connection)
-            except (Busy, Unavailable) as error:
-                if self._taken_over.is_set():
-                    return
-                log.warning(
-                    "heartbeat of %s: %s", self.run, error, extra={"action": "heartbeat", "run": self.run}
-                )
+    def _keep(self) -> None:
+        with self.world.ledger.transaction() as connection:
+            self._renew(connection)
+
+    def _missed(self, error: Busy | Unavailable) -> None:
+        log.warning("heartbeat of %s: %s", self.run, error, extra={"action": "heartbeat", "run": self.run})
 
     def _renew(self, connection: Connection) -> None:
         """Prove and renew the lease; a lock that is held for too long says nothing about the epoch."""
