@@ -48,7 +48,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One update request as the ledger holds it.
+    """One update request as the ledger holds it; what has a default is so until something happens to it.
 
     Attributes:
         version: the release asked for; None means a database refresh only.
@@ -71,10 +71,10 @@ class Request:
     asked_at: datetime
     not_before: datetime | None
     start_by: datetime | None
-    scheduled_for: datetime | None
-    status: Status
-    outcome: Outcome | None
-    attempt: int
+    scheduled_for: datetime | None = None
+    status: Status = Status.TO_BE_SCHEDULED
+    outcome: Outcome | None = None
+    attempt: int = 0
     undoes: RequestId | None = None
     campaign: str | None = None
     reason: str = ""

@@ -17,7 +17,7 @@ from policy.estate import Estate, Site
 from policy.free_text import free_text
 from policy.names import RequestId, RunId, ServerName
 from policy.permissions import Action, Principal, may, refusal
-from policy.request import Kind, Request, Status
+from policy.request import Kind, Request
 from tasks.change import announce
 from tasks.engine_check import engine_readiness
 from tasks.engine_stages import engine_of, engine_stages
@@ -60,23 +60,11 @@ def ask_engine(
         )
     with world.ledger.transaction() as connection:
         number = requests.next_number(connection)
-    with errand(world, _request(number, site, to, principal, now), RunId.of(number, 1), told) as work:
+    wanted = _request(number, site, to, principal, now, not_before=at)
+    with errand(world, wanted, RunId.of(number, 1), told) as work:
         _demand(work, to)
     with world.ledger.transaction() as connection:
-        request = requests.insert(
-            connection,
-            number=number,
-            kind=Kind.ENGINE,
-            site=site.id,
-            webapp=estate.webapp(site.id).key,
-            version=to,
-            refresh=False,
-            asked_by=principal.email,
-            asked_at=now,
-            not_before=at,
-            start_by=None,
-            note=words,
-        )
+        request = requests.insert(connection, wanted, webapp=estate.webapp(site.id).key, note=words)
         announce(world, connection, estate, request, at=now, who=principal.email)
     return request
 
@@ -146,7 +134,13 @@ def _demand(work: Work, to: EngineVersion) -> None:
 
 
 def _request(
-    number: RequestId, site: Site, to: EngineVersion, principal: Principal, now: datetime
+    number: RequestId,
+    site: Site,
+    to: EngineVersion,
+    principal: Principal,
+    now: datetime,
+    *,
+    not_before: datetime | None = None,
 ) -> Request:
     return Request(
         id=number,
@@ -156,10 +150,6 @@ def _request(
         refresh=False,
         asked_by=principal.email,
         asked_at=now,
-        not_before=None,
+        not_before=not_before,
         start_by=None,
-        scheduled_for=None,
-        status=Status.TO_BE_SCHEDULED,
-        outcome=None,
-        attempt=0,
     )

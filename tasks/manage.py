@@ -181,20 +181,18 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
         if later is not None:
             what = "it was undone by" if later.kind is Kind.UNDO else "the site was changed again by"
             raise Refused(f"request: {number} cannot be undone any more, {what} {later.id}")
-        made = requests.insert(
-            connection,
-            number=requests.next_number(connection),
+        wanted = Request(
+            id=requests.next_number(connection),
             kind=Kind.UNDO,
             site=request.site,
-            webapp=estate.webapp(request.site).key,
             version=None,
+        made = requests.insert(connection, wanted, webapp=estate.webapp(request.site).key, note=words)
             refresh=False,
             asked_by=who.email,
             asked_at=now,
             not_before=None,
             start_by=None,
             undoes=number,
-            note=words,
         )
         announce(world, connection, estate, made, at=now, who=who.email)
         return made

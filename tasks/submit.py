@@ -99,21 +99,19 @@ def _write(
             reason=f"{wish.version} was asked for in {number}; both are done under it.",
             detail={"superseded_by": number},
         )
-    request = requests.insert(
-        connection,
-        number=number,
+    wanted = Request(
+        id=number,
         kind=wish.kind,
         site=wish.site,
-        webapp=estate.webapp(wish.site).key,
         version=wish.version,
         refresh=wish.refresh or (older is not None and older.refresh),
         asked_by=principal.email,
         asked_at=now,
         not_before=asked.not_before,
         start_by=asked.start_by,
-        note=note,
         campaign=campaign,
     )
+    request = requests.insert(connection, wanted, webapp=estate.webapp(wish.site).key, note=note)
     if older is not None:
         requests.update(connection, older.id, {"superseded_by": number.number})
     if wish.message_digest is not None:

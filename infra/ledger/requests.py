@@ -59,24 +59,14 @@ def next_number(connection: Connection) -> RequestId:
     return RequestId.of(int(str(row["number"])))
 
 
-def insert(
-    connection: Connection,
-    *,
-    number: RequestId,
-    kind: Kind,
-    site: SiteId,
-    webapp: str,
-    version: Version | None,
-    refresh: bool,
-    asked_by: EmailAddress,
-    asked_at: datetime,
-    not_before: datetime | None,
-    start_by: datetime | None,
-    undoes: RequestId | None = None,
-    campaign: str | None = None,
-    note: str = "",
-) -> Request:
+def insert(connection: Connection, wanted: Request, *, webapp: str, note: str = "") -> Request:
     """Write a new request, To Be Scheduled.
+
+    Args:
+        connection: a transaction of the ledger.
+        wanted: with a number from `next_number`; nothing has happened to it.
+        webapp: the key of the web application that serves its site.
+        note: the asker's own words.
 
     Raises:
         Refused: the site already has a waiting request of this kind.
@@ -88,25 +78,26 @@ def insert(
             " overriding system value"
             " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning *",
             (
-                number.number,
-                kind.value,
-                site.customer,
-                site.environment.value,
+                wanted.id.number,
+                wanted.kind.value,
+                wanted.site.customer,
+                wanted.site.environment.value,
                 webapp,
-                version,
-                refresh,
-                asked_by,
-                asked_at,
-                not_before,
-                start_by,
-                None if undoes is None else undoes.number,
-                campaign,
+                wanted.version,
+                wanted.refresh,
+                wanted.asked_by,
+                wanted.asked_at,
+                wanted.not_before,
+                wanted.start_by,
+                None if wanted.undoes is None else wanted.undoes.number,
+                wanted.campaign,
                 note,
             ),
         ).fetchone()
     except psycopg.errors.UniqueViolation as error:
         raise Refused(
-            f"site: {site} already has a waiting {kind.value} request; cancel or reschedule that one"
+            f"site: {wanted.site} already has a waiting {wanted.kind.value} request; "
+            "cancel or reschedule that one"
         ) from error
     if row is None:
         raise Busy("the ledger took the request but did not return it; try again")

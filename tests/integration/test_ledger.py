@@ -16,7 +16,7 @@ from infra.stack.cluster import Cluster
 from policy.errors import Busy, Refused, Unavailable
 from policy.journal import Direction, EntryState
 from policy.names import DatabaseName, EmailAddress, RequestId, RunId, ServerName, SiteId, Version
-from policy.request import Kind, Outcome, Status
+from policy.request import Kind, Outcome, Request, Status
 from tests.integration.ledgers import fresh_ledger
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,19 +33,18 @@ def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
 
 def ask(ledger: Ledger, *, site: SiteId = SANDBOX, kind: Kind = Kind.REFRESH) -> RequestId:
     with ledger.transaction() as connection:
-        return requests.insert(
-            connection,
-            number=requests.next_number(connection),
+        wanted = Request(
+            id=requests.next_number(connection),
             kind=kind,
             site=site,
-            webapp=WEBAPP,
             version=Version("26.5.0") if kind is Kind.UPGRADE else None,
             refresh=kind is Kind.REFRESH,
             asked_by=EmailAddress("ann@lakeside.example.org"),
             asked_at=NOW,
             not_before=None,
             start_by=None,
-        ).id
+        )
+        return requests.insert(connection, wanted, webapp=WEBAPP).id
 
 
 def begin(ledger: Ledger, request: RequestId, attempt: int = 1) -> RunId:
