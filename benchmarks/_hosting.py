@@ -215,6 +215,7 @@ class Hosting:
 
     def _is_live(self, book: Book) -> bool:
         return any(work.request == book.waiting.id for work in self.works.values())
+        self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
 
     def _announce(self, book: Book, place: Placement) -> None:
         book.started_by = place.start_by
@@ -223,7 +224,6 @@ class Hosting:
             self._mail("scheduled")
         elif place.kept or place.start - max(book.waiting.confirmed or self.now, self.now) < SOON:
             # Nobody is written to for minutes.
-            self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
             return
         else:
             self._event(book, Event.MOVE, Actor.FRESHET)
@@ -232,7 +232,6 @@ class Hosting:
         if book.first_eta is None:
             book.first_eta = (place.eta_low, place.eta_high)
             self.witness.look_ahead(book.waiting, self.now, place.start)
-        self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
         book.waiting = replace(book.waiting, confirmed=place.start)
 
     def _begin(self, book: Book, place: Placement) -> None:
