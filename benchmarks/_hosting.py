@@ -17,7 +17,7 @@ from benchmarks._witness import Witness
 from policy.durations import Observation, Phase, estimate
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.lifecycle import PENDING_INPUT, SCHEDULED, TO_BE_SCHEDULED, Actor, Event, advance
+from policy.lifecycle import SCHEDULED, TO_BE_SCHEDULED, Actor, Event, advance
 from policy.names import RequestId, RunId, SiteId, Version
 from policy.openings import instant
 from policy.pause import Pause, applying, scopes_of
@@ -146,8 +146,7 @@ class Hosting:
         """Bring everything up to `now`: ends first, then the plan, then what is due."""
         self.now = now
         for run, work in list(self.works.items()):
-            # A run that waits for an answer goes on when it has come.
-            if work.ends <= now and self.books[work.request].state != PENDING_INPUT:
+            if work.ends <= now:
                 self._end(run, work)
         queue = self._queue()
         self._planner.update(queue)
@@ -170,9 +169,7 @@ class Hosting:
 
     def next_moment(self) -> datetime | None:
         """When something happens by itself: a run ends, or an announced date comes."""
-        moments = [
-            work.ends for work in self.works.values() if self.books[work.request].state != PENDING_INPUT
-        ]
+        moments = [work.ends for work in self.works.values()]
         moments += [
             book.waiting.confirmed
             for book in self._open.values()
@@ -215,10 +212,10 @@ class Hosting:
 
     def _is_live(self, book: Book) -> bool:
         return any(work.request == book.waiting.id for work in self.works.values())
-        self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
 
     def _announce(self, book: Book, place: Placement) -> None:
         book.started_by = place.start_by
+        self.witness.hold(book.waiting, place.start, place.start + book.waiting.expected)
         if book.state == TO_BE_SCHEDULED:
             self._event(book, Event.SCHEDULE, Actor.FRESHET)
             self._mail("scheduled")
@@ -294,14 +291,13 @@ class Hosting:
         self._history[waiting.site] = [*self._history.get(waiting.site, []), seen][-40:]
 
     def _event(self, book: Book, event: Event, by: Actor) -> None:
-        live = self._is_live(book)
-        book.state = advance(*book.state, event, by, live=live)
+        book.state = advance(*book.state, event, by)
         hold = {"Deferred": Hold.DEFERRED, "Pending Input": Hold.ANSWER}.get(book.state.status)
         if book.waiting.hold is not hold:
             book.waiting = replace(book.waiting, hold=hold)
         if event in {Event.DEFER, Event.ASK, Event.UNSCHEDULE}:
             book.waiting = replace(book.waiting, confirmed=None)
-        if event in _GIVES_UP_ITS_DATE and not live:
+        if event in _GIVES_UP_ITS_DATE:
             self.witness.drop(book.waiting)
         if book.state.ended:
             self._open.pop(book.waiting.id, None)

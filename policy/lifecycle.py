@@ -43,11 +43,8 @@ class Event(StrEnum):
     DEFER = "defer"
     RESUME = "resume"
     ASK = "ask"
-    """A question is put to the customer or a specialist."""
+    """A question is put to the customer or a specialist, before any work begins: a run waits for nobody."""
     ANSWER = "answer"
-    """The answer came; no run was waiting for it."""
-    CARRY_ON = "carry_on"
-    """The answer came and the waiting run goes on."""
     PULL = "pull"
     """Taken from the queue, about to begin."""
     BEGIN = "begin"
@@ -87,13 +84,10 @@ class Transition:
     Attributes:
         to: where the request stands afterwards.
         by: who may cause it.
-        live: True when a run of the request must be under way, False when none may be, None when the status
-            alone says it.
     """
 
     to: State
     by: frozenset[Actor]
-    live: bool | None = None
 
 
 BORN = State(Status.TO_BE_SCHEDULED)
@@ -137,8 +131,8 @@ _ENGINEER = frozenset({Actor.ENGINEER})
 _FRESHET = frozenset({Actor.FRESHET})
 
 
-def _go(to: State, by: frozenset[Actor], *, live: bool | None = None) -> Transition:
-    return Transition(to=to, by=by, live=live)
+def _go(to: State, by: frozenset[Actor]) -> Transition:
+    return Transition(to=to, by=by)
 
 
 TRANSITIONS: Mapping[tuple[State, Event], Transition] = MappingProxyType(
@@ -165,15 +159,11 @@ TRANSITIONS: Mapping[tuple[State, Event], Transition] = MappingProxyType(
         (NOT_STARTED, Event.EXPIRE): _go(EXPIRED, _FRESHET),
         (IN_PROGRESS, Event.COMPLETE): _go(DONE, _FRESHET),
         (IN_PROGRESS, Event.RELEASE): _go(SCHEDULED, _FRESHET),
-        (IN_PROGRESS, Event.ASK): _go(PENDING_INPUT, _HOSTING),
         (IN_PROGRESS, Event.PUT_BACK): _go(WAS_PUT_BACK, _FRESHET),
         (IN_PROGRESS, Event.STICK): _go(STUCK, _FRESHET),
-        (PENDING_INPUT, Event.ANSWER): _go(TO_BE_SCHEDULED, _PEOPLE, live=False),
-        (PENDING_INPUT, Event.CARRY_ON): _go(IN_PROGRESS, _ANYONE, live=True),
-        (PENDING_INPUT, Event.DEFER): _go(DEFERRED, _HOSTING, live=False),
-        (PENDING_INPUT, Event.SUPERSEDE): _go(SUPERSEDED, _ANYONE, live=False),
-        (PENDING_INPUT, Event.PUT_BACK): _go(WAS_PUT_BACK, _FRESHET, live=True),
-        (PENDING_INPUT, Event.STICK): _go(STUCK, _FRESHET, live=True),
+        (PENDING_INPUT, Event.ANSWER): _go(TO_BE_SCHEDULED, _PEOPLE),
+        (PENDING_INPUT, Event.DEFER): _go(DEFERRED, _HOSTING),
+        (PENDING_INPUT, Event.SUPERSEDE): _go(SUPERSEDED, _ANYONE),
         (DEFERRED, Event.RESUME): _go(TO_BE_SCHEDULED, _HOSTING),
         (DEFERRED, Event.SUPERSEDE): _go(SUPERSEDED, _ANYONE),
         (STUCK, Event.CLEAR): _go(WAS_PUT_BACK, _ENGINEER),
@@ -194,7 +184,6 @@ _WORDS: Mapping[Event, str] = MappingProxyType(
         Event.RESUME: "be resumed",
         Event.ASK: "be stopped for a question",
         Event.ANSWER: "be answered",
-        Event.CARRY_ON: "go on after an answer",
         Event.PULL: "be taken from the queue",
         Event.BEGIN: "begin",
         Event.RELEASE: "go back into the queue",
@@ -209,7 +198,7 @@ _WORDS: Mapping[Event, str] = MappingProxyType(
 )
 
 
-def advance(status: Status, outcome: Outcome | None, event: Event, by: Actor, *, live: bool = False) -> State:
+def advance(status: Status, outcome: Outcome | None, event: Event, by: Actor) -> State:
     """Where a request in (`status`, `outcome`) stands after `event` caused by `by`.
 
     Args:
@@ -217,14 +206,13 @@ def advance(status: Status, outcome: Outcome | None, event: Event, by: Actor, *,
         outcome: its outcome now; None while it is open.
         event: what happened.
         by: who caused it.
-        live: a run of it is under way (it has begun and not ended).
 
     Raises:
         Refused: the table has no such transition, or not for this actor.
     """
     transition = TRANSITIONS.get((State(status, outcome), event))
-    if transition is None or transition.live not in {None, live}:
-        raise Refused(_impossible(State(status, outcome), event, live=live))
+    if transition is None:
+        raise Refused(_impossible(State(status, outcome), event))
     if by not in transition.by:
         allowed = " or ".join(actor.value for actor in Actor if actor in transition.by)
         raise Refused(
@@ -234,13 +222,11 @@ def advance(status: Status, outcome: Outcome | None, event: Event, by: Actor, *,
     return transition.to
 
 
-def possible(status: Status, outcome: Outcome | None, by: Actor, *, live: bool = False) -> frozenset[Event]:
+def possible(status: Status, outcome: Outcome | None, by: Actor) -> frozenset[Event]:
     """Every event that `by` may cause now; what a list of buttons shows."""
     here = State(status, outcome)
     return frozenset(
-        event
-        for (state, event), transition in TRANSITIONS.items()
-        if state == here and by in transition.by and transition.live in {None, live}
+        event for (state, event), transition in TRANSITIONS.items() if state == here and by in transition.by
     )
 
 
@@ -263,10 +249,8 @@ def legal_pairs() -> frozenset[tuple[Status, Outcome | None, Status, Outcome | N
     )
 
 
-def _impossible(state: State, event: Event, *, live: bool) -> str:
+def _impossible(state: State, event: Event) -> str:
     stands = f"'{state.status.value}'" + (f" ({state.outcome.value})" if state.outcome else "")
-    if live and state.status is Status.PENDING_INPUT:
-        stands += " with a run waiting"
     origins = sorted({f"'{here.status.value}'" for here, known in TRANSITIONS if known is event})
     where = origins[0] if len(origins) == 1 else f"{', '.join(origins[:-1])} or {origins[-1]}"
     return f"action: a request in status {stands} cannot {_WORDS[event]}; that is possible from {where}"

@@ -38,7 +38,6 @@ _KINDS: Mapping[Event | None, NoticeKind] = MappingProxyType(
         Event.RESUME: NoticeKind.RESUMED,
         Event.ASK: NoticeKind.QUESTION,
         Event.ANSWER: NoticeKind.ANSWERED,
-        Event.CARRY_ON: NoticeKind.ANSWERED,
         Event.BEGIN: NoticeKind.STARTED,
         Event.RELEASE: NoticeKind.RELEASED,
         Event.COMPLETE: NoticeKind.COMPLETED,

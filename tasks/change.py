@@ -56,7 +56,7 @@ def change(
     """
     before = requests.get(connection, request, lock=True)
     run = runs.live(connection, request)
-    state = advance(before.status, before.outcome, event, by, live=run is not None)
+    state = advance(before.status, before.outcome, event, by)
     requests.update(
         connection,
         request,
@@ -111,7 +111,7 @@ def change(
             took=_length(facts.get("took_s")),
             downtime=_length(facts.get("downtime_s")),
             question=reason if event is Event.ASK else "",
-            answer=reason if event in {Event.ANSWER, Event.CARRY_ON} else "",
+            answer=reason if event is Event.ANSWER else "",
             newer=None if event is not Event.SUPERSEDE else RequestId(str(facts["superseded_by"])),
             run="" if run is None else str(run.id),
         ),

@@ -17,7 +17,7 @@ from policy.durations import Phase
 from policy.errors import Busy
 from policy.journal import Entry, EntryState, Finish
 from policy.lifecycle import Actor, Event
-from policy.request import Kind, Request, Status
+from policy.request import Kind, Request
 from tasks.change import change
 from tasks.display import Display
 from tasks.hold import Hold
@@ -79,9 +79,6 @@ def _write(hold: Hold, connection: Connection, finish: Finish) -> tuple[Request,
     now = hold.clock.now()
     report = redact(report_of(hold.estate, hold.request, hold.run, journal, finish, cause=cause, at=now))
     facts = {key: value for entry in journal for key, value in entry.facts.items()}
-    if finish is Finish.DONE and requests.get(connection, hold.request.id).status is Status.PENDING_INPUT:
-        # Somebody asked a question while the work was under way; it did not stop for the answer.
-        _change(hold, connection, Event.CARRY_ON, now, "The work was finished meanwhile.", {})
     detail = {
         "run": hold.run,
         "cause": cause,

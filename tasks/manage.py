@@ -17,7 +17,7 @@ from policy.free_text import free_text
 from policy.lifecycle import Actor, Event, deletable
 from policy.names import EmailAddress, RequestId
 from policy.permissions import Action, Principal, engineer, freshet, may, principal_of
-from policy.request import Kind, Outcome, Request, Status
+from policy.request import Kind, Outcome, Request
 from policy.submission import Origin, check_change, check_start
 from tasks.change import announce, change
 from tasks.plan import undated
@@ -72,31 +72,24 @@ def resume(world: World, number: RequestId, as_email: str | None) -> Request:
 
 
 def ask(world: World, number: RequestId, question: str) -> Request:
-    """Put a question to the customer; the request waits."""
+    """Put a question to the customer; the request waits. A run that has begun waits for nobody."""
     words = free_text(question, "question")
 
     def columns(request: Request) -> Mapping[str, object]:
         return {"question": words, "answer": None, **undated(request)}
 
-    def check(_connection: Connection, _estate: Estate, _who: Principal, request: Request) -> None:
-        if request.status is Status.IN_PROGRESS:
-            raise Refused(f"request: {number} is In Progress and waits for nobody; ask when it has ended")
-
-    return act(world, number, None, Action.DEFER, Event.ASK, words, columns=columns, first=check)
+    return act(world, number, None, Action.DEFER, Event.ASK, words, columns=columns)
 
 
 def answer(world: World, number: RequestId, as_email: str | None, text: str) -> Request:
-    """Answer the question a request waits for; a run that waits with it goes on."""
+    """Answer the question a request waits for; it is given a date again."""
     words = free_text(text, "answer")
-    with world.ledger.transaction() as connection:
-        live = runs.live(connection, number) is not None
-    event = Event.CARRY_ON if live else Event.ANSWER
     return act(
         world,
         number,
         as_email,
         Action.ANSWER,
-        event,
+        Event.ANSWER,
         f"Answered: {words}",
         columns=lambda _: {"answer": words},
     )
@@ -186,7 +179,6 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
             kind=Kind.UNDO,
             site=request.site,
             version=None,
-        made = requests.insert(connection, wanted, webapp=estate.webapp(request.site).key, note=words)
             refresh=False,
             asked_by=who.email,
             asked_at=now,
@@ -194,6 +186,7 @@ def undo(world: World, number: RequestId, as_email: str | None, reason: str) -> 
             start_by=None,
             undoes=number,
         )
+        made = requests.insert(connection, wanted, webapp=estate.webapp(request.site).key, note=words)
         announce(world, connection, estate, made, at=now, who=who.email)
         return made
 

@@ -30,7 +30,6 @@ def time_out(world: World) -> int:
     with world.ledger.transaction() as connection:
         rows = connection.execute(
             "select number from request where status = 'Pending Input' and deleted_at is null"
-            " and not exists (select from run where run.request = request.number and run.state <> 'ended')"
             " and (select max(at) from event where event.request = request.number and verb = 'ask') <= %s"
             " order by number",
             (now - patience,),

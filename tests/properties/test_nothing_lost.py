@@ -44,7 +44,6 @@ INTERFERENCE = frozenset(
         Event.RESUME,
         Event.ASK,
         Event.ANSWER,
-        Event.CARRY_ON,
         Event.RETRY,
         Event.UNSCHEDULE,
     }
@@ -104,11 +103,10 @@ class Nights(RuleBasedStateMachine):
     @rule(data=st.data(), by=st.sampled_from([Actor.CONTACT, Actor.ENGINEER]))
     def interfere(self, data: st.DataObject, by: Actor) -> None:
         """Something that the table allows this person now."""
-        live = {work.request for work in self.hosting.works.values()}
         options = [
             (event, request)
             for request, book in self.hosting.books.items()
-            for event in possible(*book.state, by, live=request in live) & INTERFERENCE
+            for event in possible(*book.state, by) & INTERFERENCE
         ]
         if not options:
             return
@@ -126,8 +124,7 @@ class Nights(RuleBasedStateMachine):
         """Something that the table does not allow changes nothing."""
         request = data.draw(st.sampled_from(sorted(self.asked)))
         book = self.hosting.books[request]
-        live = request in {work.request for work in self.hosting.works.values()}
-        if event not in possible(*book.state, by, live=live):
+        if event not in possible(*book.state, by):
             before = (book.state, book.waiting)
             with pytest.raises(Refused):
                 self.hosting.act(request, event, by)
@@ -175,8 +172,7 @@ class Nights(RuleBasedStateMachine):
             assert book.state in STATES
             assert book.state.ended or request in hosting.open_requests()
             under_way = book.state.status in {Status.IN_PROGRESS, Status.NOT_STARTED}
-            assert not under_way or request in live
-            assert (request in live) <= (under_way or book.state.status is Status.PENDING_INPUT)
+            assert under_way == (request in live)
 
     @invariant()
     def nothing_twice(self) -> None:
@@ -195,9 +191,6 @@ class Nights(RuleBasedStateMachine):
         """Left alone, the queue comes to rest: whatever has a turn gets it."""
         hosting = self.hosting
         hosting.pause()
-        for work in hosting.works.values():
-            with suppress(Refused):
-                hosting.act(work.request, Event.CARRY_ON, Actor.ENGINEER)
         # Calendars begin where the night began: a clock that went back before that has to come round first.
         hosting.tick(hosting.now + timedelta(days=4))
         for _ in range(600):

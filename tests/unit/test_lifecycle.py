@@ -65,15 +65,15 @@ def test_cancel_is_possible_in_two_statuses_only(actor: Actor) -> None:
 
 @pytest.mark.parametrize(("state", "event"), list(product(sorted(STATES, key=str), Event)))
 def test_advance_follows_the_table_for_every_state_event_and_actor(state: State, event: Event) -> None:
-    for actor, live in product(Actor, (False, True)):
+    for actor in Actor:
         row = TRANSITIONS.get((state, event))
-        if row is not None and actor in row.by and row.live in {None, live}:
-            assert advance(*state, event, actor, live=live) == row.to
-            assert event in possible(*state, actor, live=live)
+        if row is not None and actor in row.by:
+            assert advance(*state, event, actor) == row.to
+            assert event in possible(*state, actor)
         else:
             with pytest.raises(Refused, match=r"^action: ") as refusal:
-                advance(*state, event, actor, live=live)
-            assert event not in possible(*state, actor, live=live)
+                advance(*state, event, actor)
+            assert event not in possible(*state, actor)
             assert "'" in str(refusal.value)
 
 
@@ -88,15 +88,16 @@ def test_a_pair_without_a_row_is_not_legal_for_the_ledger_either() -> None:
         assert ((*before, *after) in pairs) == found
 
 
-def test_a_run_that_waits_for_an_answer_is_not_answered_away() -> None:
-    """While a run waits, the answer lets it go on; it must never put its request back into the queue."""
-    with pytest.raises(Refused, match="with a run waiting"):
-        advance(Status.PENDING_INPUT, None, Event.ANSWER, Actor.CONTACT, live=True)
-    assert advance(Status.PENDING_INPUT, None, Event.CARRY_ON, Actor.CONTACT, live=True) == State(
-        Status.IN_PROGRESS
-    )
-    with pytest.raises(Refused):
-        advance(Status.PENDING_INPUT, None, Event.SUPERSEDE, Actor.FRESHET, live=True)
+@pytest.mark.parametrize("status", [Status.NOT_STARTED, Status.IN_PROGRESS])
+@pytest.mark.parametrize("actor", Actor)
+def test_work_that_has_begun_waits_for_nobody(status: Status, actor: Actor) -> None:
+    """An application that is offline, or a copy half made, must not wait for days until somebody answers."""
+    with pytest.raises(Refused, match="cannot be stopped for a question"):
+        advance(status, None, Event.ASK, actor)
+    onwards = {
+        row.to.status for (state, _), row in TRANSITIONS.items() if state.status is Status.PENDING_INPUT
+    }
+    assert status not in onwards
 
 
 def test_only_an_engineer_unlocks_a_stuck_site() -> None:
@@ -140,14 +141,14 @@ class Life(RuleBasedStateMachine):
     def happen(self, event: Event, actor: Actor) -> None:
         before = self.state
         try:
-            self.state = advance(*before, event, actor, live=self.live)
+            self.state = advance(*before, event, actor)
         except Refused:
             assert self.state == before
             return
         if event is Event.BEGIN:
             assert not self.live
             self.live = True
-        elif self.live and self.state.status not in {Status.IN_PROGRESS, Status.PENDING_INPUT}:
+        elif self.live and self.state.status is not Status.IN_PROGRESS:
             assert event in {Event.COMPLETE, Event.PUT_BACK, Event.STICK, Event.RELEASE}
             self.live = False
         if before.ended and before != STUCK:
@@ -156,7 +157,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def known(self) -> None:
         assert self.state in STATES
-        assert not (self.live and waiting(self.state.status) and self.state.status != Status.PENDING_INPUT)
+        assert not (self.live and waiting(self.state.status))
 
 
 TestLife = Life.TestCase
