@@ -32,7 +32,7 @@ def stream(job: CopyJob) -> Streamed:
         asked, answered = Path(folder) / "job", Path(folder) / "answer"
         asked.write_bytes(pickle.dumps(job))
         subprocess.run(command(asked, answered), check=True)
-        found = pickle.loads(answered.read_bytes())  # noqa: S301 (written just now)
+        found = pickle.loads(answered.read_bytes())  # noqa: S301 - written just now
         assert isinstance(found, Streamed)
         return found
 
@@ -51,7 +51,7 @@ def command(asked: Path, answered: Path) -> list[str]:
 
 def main(asked: Path, answered: Path) -> None:
     """Copy the job in one file and write what was measured into the other."""
-    job = pickle.loads(asked.read_bytes())  # noqa: S301 (written by `stream`)
+    job = pickle.loads(asked.read_bytes())  # noqa: S301 - written by `stream`
     began = time.monotonic()
     report = Stream().copy(job, unwatched)
     seconds = time.monotonic() - began

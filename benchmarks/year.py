@@ -15,7 +15,8 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from benchmarks._hosting import Hosting
@@ -225,13 +226,13 @@ class Year:
         """Write the year's calendar: releases, and every customer's refreshes."""
         for index in range(27):
             day = BEGIN + timedelta(days=4 + 14 * index, hours=15)
-            self.at(day, lambda index=index: self.release(Version(f"26.{index + 1}")))  # type: ignore[misc]
+            self.at(day, partial(self.release, Version(f"26.{index + 1}")))
         for customer in self.estate.customers.values():
             targets = [s.id for e, s in customer.sites.items() if e is not Environment.PRODUCTION]
             when = BEGIN + timedelta(hours=self.draw.uniform(0, 24 * 30))
             while when < self.end:
                 site = self.draw.choice(targets)
-                self.at(when, lambda site=site, zone=customer.zone: self.ask(site, zone))  # type: ignore[misc]
+                self.at(when, partial(self.ask, site, customer.zone))
                 when += timedelta(hours=self.draw.expovariate(1 / (24 * 30)))
         begins, ends = PAUSED
         pause = Pause(scope="all", reason="storage is being replaced", by="on call", at=begins)
@@ -288,7 +289,7 @@ class Year:
             put_back = self._tick(now)
             for request in put_back:
                 if self.draw.random() < 0.9:
-                    self.at(now + timedelta(hours=self.draw.uniform(4, 48)), lambda r=request: self.again(r))  # type: ignore[misc]
+                    self.at(now + timedelta(hours=self.draw.uniform(4, 48)), partial(self.again, request))
 
     def again(self, request: RequestId) -> None:
         """The contact takes the new date that was offered, unless a newer request has come."""

@@ -49,7 +49,7 @@ def client(
     # Clients may be used by several threads, but a session makes only one at a time.
     with _MAKING:
         return _session().client(
-            service,  # type: ignore[call-overload]
+            service,  # type: ignore[call-overload]  # the stub knows services by their literal name
             region_name=settings.aws_region,
             endpoint_url=settings.aws_endpoint,
             config=config,

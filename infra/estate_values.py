@@ -34,7 +34,7 @@ def text_of(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError("this is a list, a mapping or nothing; write one value")  # noqa: TRY004 - pydantic's
-    if not value.strip() or len(value) > 500 or not value.isprintable():  # noqa: PLR2004
+    if not value.strip() or len(value) > 500 or not value.isprintable():  # noqa: PLR2004 - longer than any line
         raise ValueError("the text is empty, very long or of several lines; write one line")
     return str(value)
 
@@ -74,7 +74,7 @@ def number(low: int, high: int) -> Callable[[object], int]:
 
     def build(value: object) -> int:
         text = text_of(value)
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):  # noqa: PLR2004
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):  # noqa: PLR2004 - fits in 32 bits
             raise ValueError(f"'{shown(text)}' does not fit; write a whole number from {low} to {high}")
         return int(text)
 

@@ -61,7 +61,7 @@ class Document:
             if line is None:
                 break
             found = line
-            here = here[key] if isinstance(here, dict | list) else None  # type: ignore[index]
+            here = here[key] if isinstance(here, dict | list) else None  # type: ignore[index]  # a key of the mapping or an index of the list
         return found
 
 

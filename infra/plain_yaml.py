@@ -23,7 +23,7 @@ DEEPEST = 40
 class _OnceOnly(yaml.CSafeLoader):
     """Refuses a key that is written twice in one mapping; plain YAML silently takes the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -49,7 +49,7 @@ def parse(text: str, *, file: str) -> object:
         raise Refused(f"{file}: longer than {LARGEST} characters; split it or remove what does not belong")
     try:
         _bounded(text, file)
-        return yaml.load(text, Loader=_OnceOnly)  # noqa: S506  (it derives from the safe loader)
+        return yaml.load(text, Loader=_OnceOnly)  # noqa: S506 - it derives from the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""

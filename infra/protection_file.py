@@ -179,7 +179,7 @@ def _table_key(written: str, findings: Findings, place: str) -> TableKey:
         findings.add(place, 'write table, schema.table, or "quoted.name" where a part holds a dot')
         return ("public", "")
     plain = [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts]
-    return (plain[0], plain[1]) if len(plain) == 2 else ("public", plain[0])  # noqa: PLR2004
+    return (plain[0], plain[1]) if len(plain) == 2 else ("public", plain[0])  # noqa: PLR2004 - schema and table
 
 
 def _shown(part: object) -> str:

@@ -128,7 +128,7 @@ def clean(record: logging.LogRecord) -> None:
         message = record.getMessage()
     except Exception:  # noqa: BLE001 - a wrong log call is reported by the handler, with the cleaned arguments
         record.msg, message = _cleaned(record.msg, depth=0), ""
-        record.args = _cleaned(record.args, depth=0)  # type: ignore[assignment]
+        record.args = _cleaned(record.args, depth=0)  # type: ignore[assignment]  # a tuple or a mapping, as it was
     if redact(message) != message:
         record.msg, record.args = redact(message), None
     elif isinstance(record.msg, str) and redact(record.msg) != record.msg:
@@ -218,7 +218,7 @@ class _CleanRecords:
     def __init__(self, made: Any) -> None:  # noqa: ANN401 - logging types its factories so
         self._made = made
 
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401 - logging types its factories so
         record: logging.LogRecord = self._made(*args, **kwargs)
         clean(record)
         return record

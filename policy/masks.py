@@ -42,7 +42,7 @@ class Mask(StrEnum):
     FREE_TEXT = "free_text"
     NUMBER = "number"
     UUID = "uuid"
-    TOKEN = "token"  # noqa: S105
+    TOKEN = "token"  # noqa: S105 - the name of a mask
     IP_ADDRESS = "ip_address"
     FIXED = "fixed"
 

@@ -197,7 +197,7 @@ class Planner:
                 break
             if within.last < self._latest_now:
                 continue
-            within = within._replace(last=min(within.last, last))  # noqa: PLW2901
+            within = within._replace(last=min(within.last, last))  # noqa: PLW2901 - the same range, cut off
             found = self._in_range(entry, within, blocked, entry.turn)
             if found is not None:
                 break

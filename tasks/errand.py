@@ -38,7 +38,7 @@ class Errand:
     def prove(self) -> None:
         """Nobody else can have taken it over."""
 
-    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002
+    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002 - nobody draws its progress
         """Tell whoever asked for it."""
         self.told(text)
 

@@ -24,7 +24,7 @@ def free_base(count: int = 30) -> int:
     """The first of `count` consecutive ports on 127.0.0.1 that nobody listens on now."""
     first, last = _own_share()
     for _ in range(200):
-        base = random.randrange(first, last - count)  # noqa: S311
+        base = random.randrange(first, last - count)  # noqa: S311 - a port, not a secret
         wanted = range(base, base + count)
         if _given.isdisjoint(wanted) and all(_is_free(port) for port in wanted):
             _given.update(wanted)

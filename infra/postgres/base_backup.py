@@ -123,7 +123,7 @@ class BaseBackup:
                         stop=stop,
                     )
                     demand(ended, "taking a base backup of the source")
-                except Exception as error:  # noqa: BLE001 (raised again below, by the thread that waits)
+                except Exception as error:  # noqa: BLE001 - raised again below, by the thread that waits
                     failure.append(error)
 
             bringer = threading.Thread(target=bring, daemon=True)

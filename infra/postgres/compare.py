@@ -137,7 +137,7 @@ def sample(table: Table, selection: Selection, size: int) -> Composed:
             for place, column in enumerate(table.columns.values())
         ),
         table=Identifier(table.name.schema, table.name.table),
-        some=SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL(""),  # noqa: PLR2004
+        some=SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(share)) if share < 100 else SQL(""),  # noqa: PLR2004 - percent
         where=selection.where or SQL("true"),
         size=Literal(size),
     )

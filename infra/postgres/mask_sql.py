@@ -58,7 +58,7 @@ def _typed(column: Column, rule: Rule) -> Composable:
     return SQL("CAST({} AS {})").format(_value(column, rule), SQL(column.type_name))
 
 
-def _value(column: Column, rule: Rule) -> Composable:  # noqa: PLR0911
+def _value(column: Column, rule: Rule) -> Composable:  # noqa: PLR0911 - one answer a kind of rule
     this = Identifier(column.name)
     if not fits(column, rule):
         raise Refused(f"column {column.name}: its rule does not fit its type {column.type_name}")
@@ -88,7 +88,7 @@ def _by_case(column: Column, rule: Cases) -> Composed:
     )
 
 
-def _masked(column: Column, this: Composable, rule: MaskWith) -> Composable:  # noqa: PLR0911
+def _masked(column: Column, this: Composable, rule: MaskWith) -> Composable:  # noqa: PLR0911 - one answer a family
     text = SQL("{}::text").format(this)
     if rule.mask is Mask.FIXED:
         return fixed(this, rule)

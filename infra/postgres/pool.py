@@ -131,7 +131,7 @@ class Pool(Generic[Hands]):
                 with self._changed:
                     self._open -= 1
                     self._changed.notify_all()
-        except BaseException as failure:  # noqa: BLE001 (kept and raised again by run)
+        except BaseException as failure:  # noqa: BLE001 - kept and raised again by run
             with self._changed:
                 if self._failure is None:
                     self._failure = failure

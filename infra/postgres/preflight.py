@@ -91,7 +91,7 @@ def _source(job: CopyJob, source: psycopg.Connection) -> Iterator[str]:
     if writable:
         yield (
             f"role '{job.reader.user}' may write to {', '.join(writable[:3])}"
-            f"{' and others' if len(writable) > 3 else ''}; revoke that"  # noqa: PLR2004
+            f"{' and others' if len(writable) > 3 else ''}; revoke that"  # noqa: PLR2004 - as many as are shown
         )
     active = _one(source, _ACTIVE)
     if active > job.active_limit:

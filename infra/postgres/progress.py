@@ -95,7 +95,7 @@ class Meter:
             done = min((self._finished + max(self._passing, 0)) / self._weight, 0.99)
             self._share = max(self._share, done)
             elapsed = time.monotonic() - self._began
-            eta = elapsed * (1 - self._share) / self._share if self._share > 0.01 else None  # noqa: PLR2004
+            eta = elapsed * (1 - self._share) / self._share if self._share > 0.01 else None  # noqa: PLR2004 - a hundredth, to guess from
             return Progress(
                 phase=self.phase,
                 bytes_done=self._bytes,

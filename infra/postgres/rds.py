@@ -22,7 +22,7 @@ class Rds:
         """Does not apply here, and says why."""
         return Offer(method=self.name, applies=False, why=self._why(job))
 
-    def copy(self, job: CopyJob, progress: Watch) -> CopyReport:  # noqa: ARG002 (the interface)
+    def copy(self, job: CopyJob, progress: Watch) -> CopyReport:  # noqa: ARG002 - the interface
         """Refuse.
 
         Raises:

@@ -98,4 +98,4 @@ def _closed(connection: psycopg.Connection, wanted: list[Table]) -> list[str]:
 
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"  # noqa: PLR2004
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"  # noqa: PLR2004 - as many as are shown

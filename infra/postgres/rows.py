@@ -160,7 +160,7 @@ class RowWork:
         jobs = self.job.jobs
         total = sum(other.bytes for other in self.tables)
         # A stream keeps two cores busy, one on each side: ranges pay only when streams would stand idle.
-        if jobs > 2 and table.bytes > self.job.throttle.split_bytes and table.bytes * jobs > total:  # noqa: PLR2004
+        if jobs > 2 and table.bytes > self.job.throttle.split_bytes and table.bytes * jobs > total:  # noqa: PLR2004 - two keep both cores busy
             row = self.source.execute(
                 "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int", [table.oid]
             ).fetchone()

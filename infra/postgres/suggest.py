@@ -41,7 +41,7 @@ _KEPT_TEXT = re.compile(
 _SAMPLE_ROWS = 2000
 
 
-def suggested_rule(column: Column) -> str:  # noqa: PLR0911
+def suggested_rule(column: Column) -> str:  # noqa: PLR0911 - one answer a family
     """The rule for `column` as one line of YAML."""
     name = column.name.lower()
     for pattern, mask in _BY_NAME:

@@ -102,4 +102,4 @@ def _after(tail: bytes, place: int) -> int | None:
         return None
     length = int.from_bytes(tail[place + 1 : place + 5], "big")
     end = place + 1 + length
-    return end if length >= 4 and end <= len(tail) else None  # noqa: PLR2004 (the length counts itself)
+    return end if length >= 4 and end <= len(tail) else None  # noqa: PLR2004 - the length counts itself

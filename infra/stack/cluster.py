@@ -142,7 +142,7 @@ class Cluster:
             shutil.rmtree(left, ignore_errors=True)
         making.mkdir(parents=True, mode=0o700)
         hand_over(making)
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if self.version >= 17 else []  # noqa: PLR2004
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if self.version >= 17 else []  # noqa: PLR2004 - the first that has it
         password = [f"--pwfile={self.superuser_passfile}"] if self.superuser_passfile else []
         self._run(
             "initdb", "--pgdata", str(making), "--username", SUPERUSER, "--encoding=UTF8", "--locale=C",

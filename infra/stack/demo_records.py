@@ -53,7 +53,7 @@ _CITIES = (
     "Brookfield",
 )
 # The hash of 256 random bits that nobody kept: these accounts are there to be masked, not to be used.
-_PASSWORD = "$2b$12$qb/gZu.TiL2b5LOUJ6dToOV9jQ30d1A6lVy7qYfWUOyIG1wSmJU6i"  # noqa: S105
+_PASSWORD = "$2b$12$qb/gZu.TiL2b5LOUJ6dToOV9jQ30d1A6lVy7qYfWUOyIG1wSmJU6i"  # noqa: S105 - of nothing
 
 
 def canary(customer: CustomerName) -> str:

@@ -28,7 +28,7 @@ class Catcher:
         self._folder = folder
         self._numbers = itertools.count(1)
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802 - aiosmtpd's signature
         """Keep one message; called by aiosmtpd by this name."""
         content = envelope.content
         if not isinstance(content, bytes):

@@ -61,4 +61,4 @@ class MailService:
                 code, _ = connection.noop()
         except (OSError, smtplib.SMTPException) as error:
             return f"127.0.0.1:{self._port} takes no mail ({type(error).__name__})"
-        return None if code == 250 else f"127.0.0.1:{self._port} answers {code}"  # noqa: PLR2004
+        return None if code == 250 else f"127.0.0.1:{self._port} answers {code}"  # noqa: PLR2004 - SMTP's word for well

@@ -60,7 +60,7 @@ class Ports:
         for name, offset in _OFFSETS.items():
             variable = f"FRESHET_PORT_{name.upper()}"
             text = environment.get(variable, str(base + offset))
-            if text.isdecimal() and 1024 <= int(text) <= 65535 - SITES:  # noqa: PLR2004
+            if text.isdecimal() and 1024 <= int(text) <= 65535 - SITES:  # noqa: PLR2004 - what a port may be
                 chosen[name] = int(text)
             else:
                 what = variable if variable in environment else "--port-base"

@@ -100,7 +100,7 @@ class _Transport(xmlrpc.client.Transport):
         self.url = url
         self.sign = b64encode(f"{user}:{password}".encode()).decode() if user else ""
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002 - the base class names it
         return _Connection(self.url)
 
     def send_headers(self, connection: Any, headers: Any) -> None:

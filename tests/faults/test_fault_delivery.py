@@ -74,7 +74,7 @@ def told(ground: Ground, channel: str) -> dict[str, object]:
         ).fetchone()
         connection.execute("delete from outbox")
     assert row is not None
-    found: dict[str, object] = dict(row)["payload"]  # type: ignore[assignment]
+    found: dict[str, object] = dict(row)["payload"]  # type: ignore[assignment]  # the column is jsonb
     return found
 
 

@@ -60,7 +60,7 @@ def shrink(ground: Ground, tmp_path: Path) -> Iterator[Shrink]:
 
 def _mount(place: Path, size: int) -> None:
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)],  # noqa: S607
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)],  # noqa: S607 - mount of the path is meant
         capture_output=True,
         text=True,
         check=False,

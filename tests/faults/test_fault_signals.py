@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_second_signal_during_the_put_back_leaves_the_rest_to_the_next_worker(
         trial.request, ",".join(f"{point}=sleep:30" for point in points), FRESHET_TEST_TRACE=str(trace)
     )
     for point in points:
-        wait_until(lambda point=point: reached(trace, point))  # type: ignore[misc]
+        wait_until(partial(reached, trace, point))
         worker.send(signal.SIGTERM)
     assert worker.wait() != 0
     assert ground.request(trial.request).outcome is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 
 import infra.ledger.lease
@@ -79,19 +80,19 @@ def _intent() -> None:
         if step in kept:
             _, _, _, position, _ = kept.pop(step)
             intend(connection, run, step, position, epoch)
-        outcome(connection, run, step, state=state, epoch=epoch, **more)  # type: ignore[arg-type]
+        outcome(connection, run, step, state=state, epoch=epoch, **more)  # type: ignore[arg-type]  # what it was called with, passed on
 
     infra.ledger.runs.intend = later
     setattr(infra.ledger.runs, "outcome", now)  # noqa: B010 - its signature is wider than mypy likes
 
 
 def _tries() -> None:
-    tasks.carry_out.PAUSES = ()  # type: ignore[assignment]
-    tasks.carry_out.PAUSES_BACK = ()  # type: ignore[assignment]
+    tasks.carry_out.PAUSES = ()  # type: ignore[assignment]  # a constant, changed on purpose
+    tasks.carry_out.PAUSES_BACK = ()  # type: ignore[assignment]  # a constant, changed on purpose
 
 
 def _whole_restore() -> None:
-    setattr(tasks.change_over, "_all_restorable", _nothing)  # noqa: B010
+    setattr(tasks.change_over, "_all_restorable", _nothing)  # noqa: B010 - mypy knows that it is a function
 
 
 def _keeping() -> None:
@@ -114,7 +115,7 @@ def _rights() -> None:
 
 REMOVALS: Mapping[str, Callable[[], None]] = {
     "fences": _fences,
-    **{f"fences but {fence}": lambda fence=fence: _fences(kept=fence) for fence in FENCES},  # type: ignore[misc]
+    **{f"fences but {fence}": partial(_fences, kept=fence) for fence in FENCES},
     "lease": _lease,
     "epoch": _epoch,
     "intent": _intent,

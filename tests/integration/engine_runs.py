@@ -99,7 +99,7 @@ class Server:
             secrets=SecretFiles(self.folder / "secrets"),
             scratch=self._scratch(),
         )
-        return replace(work, **more)  # type: ignore[arg-type]
+        return replace(work, **more)  # type: ignore[arg-type]  # any field
 
     def _scratch(self) -> Path:
         scratch = self.folder / "state" / "runs" / "r7a1"
@@ -231,7 +231,7 @@ def copied(original: Path, folder: Path, *, secret: bool, **more: object) -> Ser
         superuser_auth="scram-sha-256" if secret else "trust",
     )
     old.start()
-    return replace(Server(folder=folder, old=old, secret=secret), **more)  # type: ignore[arg-type]
+    return replace(Server(folder=folder, old=old, secret=secret), **more)  # type: ignore[arg-type]  # any field
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -65,7 +65,7 @@ class EngineWork:
     def prove(self) -> None:
         self.proofs += 1
 
-    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002
+    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002 - nobody draws its progress
         self.said.append(text)
         self.meanwhile(text)
 

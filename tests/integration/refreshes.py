@@ -143,11 +143,11 @@ class Worker:
         """Count, so that a test can see that a mutation was preceded by a proof."""
         self.proofs += 1
 
-    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002
+    def say(self, text: str, *, done: float | None = None, total: float | None = None) -> None:  # noqa: ARG002 - nobody draws its progress
         """Remember."""
         self.said.append(text)
 
-    def fact(self, step: str, key: str) -> object:  # noqa: ARG002
+    def fact(self, step: str, key: str) -> object:  # noqa: ARG002 - there is no journal
         """Nothing is remembered from earlier steps: each must find what exists by looking."""
         return None
 

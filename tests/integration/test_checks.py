@@ -40,7 +40,7 @@ checks:
   - {name: rows, title: Rows, sql: {query: SELECT count(*) FROM record, equals_before: true}}
   - {name: some, title: Some, sql: {query: SELECT count(*) FROM record, at_least: 1}}
   - {name: quick, title: Quick, latency: {request: GET /v, samples: 2, at_most_times: 2, slack_s: 0.2}}
-"""  # noqa: E501
+"""  # noqa: E501 - a check is one line
 
 
 class Site:

@@ -93,7 +93,7 @@ Stream().copy(job, lambda progress: print(progress.bytes_done, flush=True))
 def test_a_killed_worker_leaves_no_session_and_no_program(
     copies: Copies, job: CopyJob, tmp_path: Path
 ) -> None:
-    import pickle  # noqa: PLC0415 (only here, to hand the job to another process)
+    import pickle  # noqa: PLC0415 - only here, to hand the job to another process
 
     path = tmp_path / "job"
     path.write_bytes(pickle.dumps(job))

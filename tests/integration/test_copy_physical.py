@@ -42,7 +42,7 @@ INSERT INTO product SELECT g, 'product ' || g FROM generate_series(1, 5000) g;
 CREATE MATERIALIZED VIEW mails AS SELECT email FROM person;
 CREATE INDEX ON person (lower(note));
 ANALYZE;
-"""  # noqa: S608 (a constant)
+"""  # noqa: S608 - a constant
 MASK = sql.SQL("'p' || encode(sha256((current_setting('freshet.key') || {})::bytea), 'hex')").format(
     sql.Identifier("email")
 )

@@ -143,7 +143,7 @@ def rows_of(session: psycopg.Connection) -> str:
     return "\n".join(
         str(row[0])
         for table in tables
-        for row in session.execute(f"SELECT t::text FROM {table} AS t")  # noqa: S608
+        for row in session.execute(f"SELECT t::text FROM {table} AS t")  # noqa: S608 - tables of this module
     )
 
 
@@ -200,7 +200,7 @@ def test_a_clone_whose_word_does_not_hold_is_neutralised_and_proven_as_a_whole(l
     assert neutralise.do(worker) == {"neutralised": "when the golden image was built"}
     create_incoming.do(worker)
     acts = neutralise.do(worker)["neutralised"]
-    assert {"what": "host name in public.objects.data", "count": 1} in acts  # type: ignore[operator]
+    assert {"what": "host name in public.objects.data", "count": 1} in acts  # type: ignore[operator]  # a list of what was done
     facts = carry_out(worker, (preserve, verify_incoming))
     assert facts["compared"]["tables"] > 0
 
@@ -343,7 +343,7 @@ def test_a_builder_that_lost_its_claim_installs_nothing(
 
     real = images.described
 
-    def frozen(*given: Any, **named: Any) -> Golden:  # noqa: ANN401
+    def frozen(*given: Any, **named: Any) -> Golden:  # noqa: ANN401 - passed on as it came
         expire(lakeside)
         stolen.append(Claim(world, world.estate(), LAKESIDE, TRIAL, lambda _: None))
         return real(*given, **named)
@@ -440,7 +440,7 @@ def test_the_command(lakeside: Refreshes, monkeypatch: pytest.MonkeyPatch) -> No
     assert "the ledger is away" in call("list", code=3)
 
 
-def busy(world: World, call: Any) -> str:  # noqa: ANN401
+def busy(world: World, call: Any) -> str:  # noqa: ANN401 - a command with any words
     with Claim(world, world.estate(), LAKESIDE, TRIAL, lambda _: None):
         assert "are being built since" in call("drop", "lakeside", code=2)
         return str(call("build", "lakeside", code=3))

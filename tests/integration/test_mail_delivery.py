@@ -153,7 +153,7 @@ def test_a_server_that_is_unwell_is_given_up_in_time(script: Script, reason: str
 
 def test_a_bad_farewell_does_not_send_the_mail_twice(inbox: Inbox) -> None:
     class Rude(SMTP):
-        async def smtp_QUIT(self, _arg: str) -> None:  # noqa: N802
+        async def smtp_QUIT(self, _arg: str) -> None:  # noqa: N802 - aiosmtpd calls it so
             await self.push("500 no")
 
     class RudeController(Controller):

@@ -17,7 +17,7 @@ from infra.postgres.conditions import check_conditions
 from infra.postgres.effect import effect, unknown_keys
 from infra.postgres.reach import settle
 from infra.postgres.schema import Schema, read_schema
-from infra.postgres.selection import TableName
+from infra.postgres.selection import Selections, TableName
 from infra.postgres.selections import selections
 from infra.postgres.suggest import suggest_policy
 from infra.protection_file import parse_protection
@@ -329,5 +329,5 @@ def test_a_draft_is_a_policy_that_hides(shop: psycopg.Connection) -> None:
     assert not [finding for finding in classify(drafted, schema) if "have no rule" in finding]
 
 
-def chosen(policy: str, schema: Schema) -> Any:  # noqa: ANN401
+def chosen(policy: str, schema: Schema) -> Selections:
     return selections(protection(policy), schema)

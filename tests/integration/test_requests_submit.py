@@ -135,7 +135,7 @@ def test_bad_input_is_refused_by_its_field_and_nothing_is_written(
 ) -> None:
     before = world.rows(*WRITTEN)
     with pytest.raises(Refused) as refused:
-        world.submit(SiteId.parse(site), by=ENGINEER, **more)  # type: ignore[arg-type]
+        world.submit(SiteId.parse(site), by=ENGINEER, **more)  # type: ignore[arg-type]  # any field of a wish
     assert any(finding.startswith(f"{field}: ") for finding in refused.value.findings), refused.value.findings
     assert all(";" in finding or "it has" in finding for finding in refused.value.findings)
     assert world.rows(*WRITTEN) == before

@@ -192,7 +192,7 @@ def to_chat(port: int, **bounds: float) -> Transports:
     return ways(OnCallChannel(SecretStr(f"http://127.0.0.1:{port}/hooks/T0ken?room=on-call"), **bounds))
 
 
-def test_on_call_is_told_in_its_channel(chat: Any) -> None:  # noqa: ANN401
+def test_on_call_is_told_in_its_channel(chat: Any) -> None:  # noqa: ANN401 - a server with whatever it was sent
     deliver(stuck_entry(Channel.WEBHOOK), to_chat(chat.server_port))
     ((path, key, payload),) = chat.posts
     assert path == "/hooks/T0ken?room=on-call"
@@ -213,7 +213,7 @@ def test_on_call_is_told_in_its_channel(chat: Any) -> None:  # noqa: ANN401
     ],
 )
 def test_what_the_channel_answers_says_whether_to_try_again(
-    chat: Any,  # noqa: ANN401
+    chat: Any,  # noqa: ANN401 - a server with whatever it was sent
     status: int,
     error: type[Exception],
 ) -> None:
@@ -234,7 +234,7 @@ def test_a_channel_that_is_unwell_is_given_up_in_time(script: Script) -> None:
     assert "T0ken" not in str(caught.value)
 
 
-def test_settings_and_secrets_make_the_transports(tmp_path: Path, chat: Any) -> None:  # noqa: ANN401
+def test_settings_and_secrets_make_the_transports(tmp_path: Path, chat: Any) -> None:  # noqa: ANN401 - a server with whatever it was sent
     for name, value in {"mail": "mail-t0ken", "chat": f"http://127.0.0.1:{chat.server_port}/x"}.items():
         (tmp_path / name).write_text(value)
         (tmp_path / name).chmod(0o600)

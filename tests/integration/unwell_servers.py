@@ -43,7 +43,7 @@ class Inbox:
         envelope.rcpt_tos.append(address)
         return "250 ok"
 
-    async def handle_DATA(  # noqa: N802
+    async def handle_DATA(  # noqa: N802 - aiosmtpd calls it so
         self, server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         """Keep a message, or answer as told, or keep it and break the connection."""

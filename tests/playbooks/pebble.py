@@ -75,7 +75,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _act(self, method: str) -> None:
-        site = self.server.site  # type: ignore[attr-defined]
+        site = self.server.site  # type: ignore[attr-defined]  # set by `serve`
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length) or b"{}")
         if self.path == "/":
@@ -117,7 +117,7 @@ def serve(config: dict[str, Any]) -> None:
     servers = []
     for site in config["sites"].values():
         server = ThreadingHTTPServer((site["address"], site["port"]), Answers)
-        server.site = site  # type: ignore[attr-defined]
+        server.site = site  # type: ignore[attr-defined]  # read by the handler
         server.daemon_threads = True
         servers.append(server)
     for server in servers:

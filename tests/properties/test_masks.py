@@ -48,7 +48,7 @@ COLLECTED = settings(
 )
 
 
-def rule(mask: Mask, **options: Any) -> MaskWith:  # noqa: ANN401
+def rule(mask: Mask, **options: Any) -> MaskWith:  # noqa: ANN401 - the options of any mask
     given_options: dict[str, Any] = {
         "like": DEFAULT_PATTERNS.get(mask, ""),
         "domain": "example.org" if mask is Mask.EMAIL else "",

@@ -342,7 +342,7 @@ def simple(number: int, **changes: object) -> Waiting:
         calendar=CALENDARS[3],
         zone=CHICAGO,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)  # type: ignore[arg-type]  # any field
 
 
 def only(*waiting: Waiting) -> list[Placement | Unplaceable]:

@@ -157,7 +157,7 @@ def test_a_busy_source_gets_its_share_however_many_streams_there_are(streams: in
 )
 def test_senseless_limits_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Refused, match="throttle"):
-        Throttle(**wrong)  # type: ignore[arg-type]
+        Throttle(**wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 NAMES = tuple(TableName("public", f"t{number}") for number in range(5))

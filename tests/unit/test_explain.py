@@ -53,11 +53,11 @@ def wait(number: int, **changes: object) -> Waiting:
         zone=CHICAGO,
         scopes=frozenset({"all"}),
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)  # type: ignore[arg-type]  # any field
 
 
 def answers(*waiting: Waiting, **changes: object) -> list[Placement | Unplaceable]:
-    queue = replace(Queue(now=NOW, waiting=waiting), **changes)  # type: ignore[arg-type]
+    queue = replace(Queue(now=NOW, waiting=waiting), **changes)  # type: ignore[arg-type]  # any field
     return list(plan(queue).answers.values())
 
 

@@ -33,7 +33,7 @@ def calls(function: object) -> set[str]:
     seen: set[str] = set()
     todo = [function]
     while todo:
-        tree = ast.parse(inspect.getsource(todo.pop()))  # type: ignore[arg-type]
+        tree = ast.parse(inspect.getsource(todo.pop()))  # type: ignore[arg-type]  # a function, or a step that is one
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 name = (
@@ -48,7 +48,7 @@ def calls(function: object) -> set[str]:
 
 def acts(function: object) -> bool:
     """Whether there is anything but a docstring in it."""
-    tree = ast.parse(inspect.getsource(function)).body[0]  # type: ignore[arg-type]
+    tree = ast.parse(inspect.getsource(function)).body[0]  # type: ignore[arg-type]  # a function, or a step that is one
     assert isinstance(tree, ast.FunctionDef)
     return len(tree.body) > 1
 
@@ -109,7 +109,7 @@ def test_a_failpoint_sends_the_signal(
     monkeypatch: pytest.MonkeyPatch, action: str, number: signal.Signals
 ) -> None:
     sent: Sequence[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, which: sent.append((pid, which)))  # type: ignore[attr-defined]
+    monkeypatch.setattr(os, "kill", lambda pid, which: sent.append((pid, which)))  # type: ignore[attr-defined]  # a Sequence that is a list
     monkeypatch.setenv(VARIABLE, f"refresh.swap.mid={action}")
     failpoint("refresh.swap.mid")
     assert sent == [(os.getpid(), number)]

@@ -150,7 +150,7 @@ def test_what_holds_no_secret_is_left_as_it_is(written: io.StringIO) -> None:
     protect_logs()
     records: list[logging.LogRecord] = []
     catcher = logging.Handler()
-    catcher.emit = records.append  # type: ignore[method-assign,assignment]
+    catcher.emit = records.append  # type: ignore[method-assign,assignment]  # a handler that only keeps
     logging.root.addHandler(catcher)
     facts = {"rows": 7, "parts": (1, 2)}
     try:
@@ -171,7 +171,7 @@ def test_a_wrong_log_call_neither_breaks_the_caller_nor_shows_the_secret(
     redaction.register("live-owner", SECRET)
     protect_logs()
     # A logger of its own: pytest's handler turns wrong log calls into errors.
-    alone = logging.Logger("alone")  # noqa: LOG001
+    alone = logging.Logger("alone")  # noqa: LOG001 - outside of the tree of loggers on purpose
     alone.addHandler(logging.StreamHandler())
     alone.warning("%d rows", SECRET)
     alone.warning("%s and %s", SECRET)

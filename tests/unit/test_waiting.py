@@ -179,7 +179,7 @@ def wait(number: int, **changes: object) -> Waiting:
         calendar=ALWAYS,
         zone=CHICAGO,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)  # type: ignore[arg-type]  # any field
 
 
 ALWAYS = Calendar(windows=None, freezes=(), since=NOW - timedelta(days=1))
