@@ -59,3 +59,15 @@ def live_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def trial_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A second PostgreSQL 18 server that stands for Sandbox and Staging."""
     yield from _running(tmp_path_factory.mktemp("trial") / "data")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Where SQS, SNS, S3 and SES answer: a moto server in this process."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow to import, and few tests need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

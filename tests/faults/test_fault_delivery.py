@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from infra.aws_client import client
 from infra.ledger import outbox
@@ -32,15 +30,6 @@ from tests.integration.unwell_servers import scripted, silent
 
 CONSUMERS = 5
 TIMES = 50
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

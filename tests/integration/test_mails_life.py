@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from moto.server import ThreadedMotoServer
 
 from infra.aws_client import client
 from infra.settings import Settings
@@ -77,15 +76,6 @@ class Post:
             for message in found:
                 sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
         return [(body["request"], body["to"]) for body in sorted(bodies, key=lambda body: body["event"])]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

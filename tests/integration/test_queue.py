@@ -6,13 +6,11 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from infra.aws_client import calling, client
 from infra.message import compose_message, parse_message
@@ -20,15 +18,6 @@ from infra.queue import DEAD_BODY_BYTES, RequestQueue
 from infra.settings import Settings
 from policy.errors import Refused, Unavailable
 from tests.ports import free_port
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

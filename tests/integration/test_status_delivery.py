@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import jsonschema
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from infra.aws_client import client
@@ -37,15 +36,6 @@ from tests.unit.notice_estate import NOW, ON_CALL, estate, upgrade
 ROOT = Path(__file__).parents[2]
 FROM = EmailAddress("updates@hosting.example.org")
 NO_SECRETS = SecretFiles(Path("/nonexistent"))
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 def test_ses_takes_the_same_message(endpoint: str) -> None:
