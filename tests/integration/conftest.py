@@ -1,17 +1,21 @@
-"""Databases to copy from and into, for the tests of the copy methods."""
+"""Databases to copy from and into: for the tests of the copy methods, and for those of whole refreshes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from infra.ledger.connection import Ledger
 from infra.postgres.methods import CopyJob
 from infra.postgres.selection import TableName
 from infra.stack.cluster import Cluster
 from tests.integration.copied_shop import MASKED, SHOP
 from tests.integration.copies import Copies
+from tests.integration.ledgers import fresh_ledger
+from tests.integration.refreshes import KINTO_ROWS, KINTO_SCHEMA, OWN_ROWS, Refreshes, refreshes
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +39,26 @@ def job(copies: Copies, shop: str) -> CopyJob:
     made = copies.job(shop, selections=MASKED)
     leaves = {TableName("public", "part_a"), TableName("public", "part_b")}
     return replace(made, selections={k: v for k, v in made.selections.items() if k not in leaves})
+
+
+@pytest.fixture(scope="module")
+def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
+    with fresh_ledger(trial_cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def empty(
+    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
+) -> Iterator[Refreshes]:
+    """Production and Sandbox of a customer, without a table."""
+    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
+        yield made
+
+
+@pytest.fixture
+def lakeside(empty: Refreshes) -> Refreshes:
+    """Production and Sandbox of a customer, each with rows of its own."""
+    empty.fill(KINTO_SCHEMA + KINTO_ROWS)
+    empty.fill(KINTO_SCHEMA + OWN_ROWS, database=empty.sandbox)
+    return empty

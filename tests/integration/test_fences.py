@@ -11,41 +11,31 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from infra.ledger.connection import Ledger
 from infra.postgres import fences
 from infra.postgres.fences import SIGN, check_fences, guard, look
 from infra.postgres.marker import Marker, read_marker, write_marker
 from infra.postgres.roles_sql import roles_script
-from infra.stack.cluster import Cluster, bin_dir
+from infra.stack.cluster import bin_dir
 from policy.errors import Refused
 from policy.estate import Target
 from policy.names import CustomerName, Environment, ServerName
-from tests.integration.ledgers import fresh_ledger
-from tests.integration.refreshes import LAKESIDE, PRODUCTION, Refreshes, admin, refreshes
+from tests.integration.refreshes import LAKESIDE, PRODUCTION, Refreshes, admin
 
 FENCES = ("type_fence", "marker_fence", "identity_fence", "credential_fence", "sign_fence")
 
 
-@pytest.fixture(scope="module")
-def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
-    with fresh_ledger(trial_cluster) as made:
-        yield made
-
-
 @pytest.fixture
-def lakeside(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
-) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
-        with admin(made.live) as session:
-            session.execute(SQL("CREATE ROLE {} NOLOGIN").format(Identifier(SIGN)))
-        made.fill("CREATE TABLE person (name text); INSERT INTO person VALUES ('canary')")
-        made.baseline = made.production_digests()
-        try:
-            yield made
-        finally:
-            with admin(made.live) as session:
-                session.execute(SQL("DROP ROLE {}").format(Identifier(SIGN)))
+def lakeside(empty: Refreshes) -> Iterator[Refreshes]:
+    """With the sign of the fifth fence on Production's server."""
+    with admin(empty.live) as session:
+        session.execute(SQL("CREATE ROLE {} NOLOGIN").format(Identifier(SIGN)))
+    empty.fill("CREATE TABLE person (name text); INSERT INTO person VALUES ('canary')")
+    empty.baseline = empty.production_digests()
+    try:
+        yield empty
+    finally:
+        with admin(empty.live) as session:
+            session.execute(SQL("DROP ROLE {}").format(Identifier(SIGN)))
 
 
 def only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

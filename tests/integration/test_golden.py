@@ -8,10 +8,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,7 +24,6 @@ from infra.ledger.goldens import BuildOutcome
 from infra.postgres import golden_build as images
 from infra.postgres.golden_image import Golden, Kept, image_statement, kept_images, read_golden
 from infra.settings import Settings
-from infra.stack.cluster import Cluster
 from policy.errors import Busy, Refused, StepFailed, Unavailable
 from policy.estate import Estate, Release
 from policy.names import (
@@ -50,32 +47,16 @@ from tasks.golden_build import build_images
 from tasks.golden_claim import Claim
 from tasks.neutralise import neutralise
 from tasks.preserve import preserve
-from tasks.step import Step
-from tasks.swap import swap
 from tasks.verify_incoming import verify_incoming
 from tasks.world import World
-from tests.integration.ledgers import fresh_ledger
+from tests.integration.refresh_steps import carry_out
 from tests.integration.refreshes import (
-    KINTO_ROWS,
-    KINTO_SCHEMA,
     LAKESIDE,
-    OWN_ROWS,
     SANDBOX,
     Refreshes,
-    Worker,
     admin,
-    refreshes,
 )
 
-STEPS: tuple[Step, ...] = (
-    check_refresh,
-    create_incoming,
-    copy_masked,
-    neutralise,
-    preserve,
-    verify_incoming,
-    swap,
-)
 TRIAL = ServerName("trial")
 SECRET = SecretName("mask-lakeside")
 LINK = (
@@ -84,20 +65,11 @@ LINK = (
 )
 
 
-@pytest.fixture(scope="module")
-def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
-    with fresh_ledger(trial_cluster) as made:
-        yield made
-
-
 @pytest.fixture
-def lakeside(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
-) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
-        made.fill(KINTO_SCHEMA + KINTO_ROWS + LINK)
-        made.fill(KINTO_SCHEMA + OWN_ROWS, database=made.sandbox)
-        yield made
+def lakeside(lakeside: Refreshes) -> Refreshes:
+    """With Production's own address among its rows."""
+    lakeside.fill(LINK)
+    return lakeside
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,13 +101,6 @@ def build(world: World) -> Golden:
 def everything_kept(lakeside: Refreshes) -> dict[str, Kept]:
     with lakeside.owner("postgres") as session:
         return {each.name: each for each in kept_images(session) if each.database == lakeside.sandbox}
-
-
-def carry_out(worker: Worker, steps: tuple[Step, ...] = STEPS) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for step in steps:
-        facts.update(step.do(worker))
-    return facts
 
 
 def rows_of(session: psycopg.Connection) -> str:

@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
-from infra.ledger.connection import Ledger
 from infra.postgres.marker import read_marker
 from infra.postgres.tag import Standing, tagged
-from infra.stack.cluster import Cluster
 from policy.errors import Refused, StepFailed
 from policy.names import failed_name, incoming_name, previous_name
 from policy.request import Kind
 from tasks.check_refresh import check_refresh
 from tasks.copy_masked import copy_masked
 from tasks.create_incoming import create_incoming
-from tasks.neutralise import neutralise
-from tasks.preserve import preserve
-from tasks.step import Step
 from tasks.swap import swap
 from tasks.undo_refresh import undo_refresh
 from tasks.verify_incoming import verify_incoming
-from tests.integration.ledgers import fresh_ledger
+from tests.integration.refresh_steps import STEPS, carry_out
 from tests.integration.refreshes import (
-    KINTO_ROWS,
-    KINTO_SCHEMA,
-    OWN_ROWS,
     Refreshes,
-    Worker,
     admin,
-    refreshes,
 )
 
-STEPS: tuple[Step, ...] = (
-    check_refresh,
-    create_incoming,
-    copy_masked,
-    neutralise,
-    preserve,
-    verify_incoming,
-    swap,
-)
 CANARY = "canary"
-
-
-@pytest.fixture(scope="module")
-def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
-    with fresh_ledger(trial_cluster) as made:
-        yield made
-
-
-@pytest.fixture
-def lakeside(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
-) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
-        made.fill(KINTO_SCHEMA + KINTO_ROWS)
-        made.fill(KINTO_SCHEMA + OWN_ROWS, database=made.sandbox)
-        yield made
-
-
-def carry_out(worker: Worker, steps: tuple[Step, ...] = STEPS) -> dict[str, object]:
-    facts: dict[str, object] = {}
-    for step in steps:
-        facts.update(step.do(worker))
-    return facts
 
 
 def everything(session: psycopg.Connection) -> str:

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from infra.ledger import installed
-from infra.ledger.connection import Ledger
-from infra.stack.cluster import Cluster
 from policy.errors import Refused
 from policy.estate import Release
 from policy.names import Version, VersionLine
 from policy.request import Kind
 from tasks.check_undo import check_undo
 from tasks.undo_refresh import undo_refresh
-from tests.integration.ledgers import fresh_ledger
+from tests.integration.refresh_steps import carry_out
 from tests.integration.refreshes import (
-    KINTO_ROWS,
-    KINTO_SCHEMA,
-    OWN_ROWS,
     Refreshes,
     admin,
-    refreshes,
 )
-from tests.integration.test_refresh_steps import carry_out
-
-
-@pytest.fixture(scope="module")
-def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
-    with fresh_ledger(trial_cluster) as made:
-        yield made
-
-
-@pytest.fixture
-def lakeside(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, ledger: Ledger
-) -> Iterator[Refreshes]:
-    with refreshes(live_cluster, trial_cluster, tmp_path, ledger) as made:
-        made.fill(KINTO_SCHEMA + KINTO_ROWS)
-        made.fill(KINTO_SCHEMA + OWN_ROWS, database=made.sandbox)
-        yield made
 
 
 def granted(session: psycopg.Connection, role: str) -> set[str]:
