@@ -10,13 +10,13 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from infra.settings import settings
 from infra.stack.cluster import Cluster
 from policy.errors import Refused
 from portal.cli.app import app
 from tasks.ask_by_form import UpdateRequest, ask_by_form
 from tests.fuzz.mutations import ALPHABET, NASTY
 from tests.integration.request_worlds import DANA, ENGINEER, LI, RequestWorld, request_world
+from tests.integration.terminals import terminal_in
 
 QUICK, MANY = 120, 1_500
 GOOD = (
@@ -39,19 +39,11 @@ CODES = frozenset({0, 2, 3, 4})
 
 
 @pytest.fixture
-def world(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RequestWorld]:
+def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
     with request_world(live_cluster, trial_cluster, tmp_path) as made:
         made.install("lakeside/live", "23.1.0")
-        monkeypatch.setenv("FRESHET_STATE_DIR", str(tmp_path))
-        monkeypatch.setenv("FRESHET_ESTATE", str(made.world.settings.estate))
-        monkeypatch.setenv("FRESHET_SECRETS_DIR", str(made.world.settings.secrets_dir))
-        monkeypatch.setenv("FRESHET_LEDGER", made.world.settings.ledger)
-        monkeypatch.setenv("FRESHET_ENGINEER", ENGINEER)
-        settings.cache_clear()
-        yield made
-        settings.cache_clear()
+        with terminal_in(made):
+            yield made
 
 
 def words(dice: random.Random) -> str:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from infra.ledger import requests
 from infra.settings import settings
 from infra.stack.cluster import Cluster
 from policy.journal import Finish
 from policy.names import RequestId
-from portal.cli.app import app
-from tests.integration.request_worlds import DANA, ENGINEER, LI, RequestWorld, request_world
+from tests.integration.request_worlds import DANA, LI, request_world
+from tests.integration.terminals import Terminal, terminal_in
 from tests.ports import free_port
 
 REQUEST_KEYS = [
@@ -60,51 +57,13 @@ DETAIL_KEYS = [
 ]
 
 
-class Terminal:
-    """Runs the command as somebody at a terminal would."""
-
-    def __init__(self, world: RequestWorld) -> None:
-        self.world = world
-        self._runner = CliRunner()
-
-    def run(self, *arguments: str) -> Result:
-        """Whatever comes of it."""
-        return self._runner.invoke(app, arguments, catch_exceptions=False)
-
-    def says(self, *arguments: str, code: int = 0) -> str:
-        """What it prints when it ends with `code`: results, or for a refusal the words on stderr."""
-        result = self.run(*arguments)
-        assert result.exit_code == code, result.output
-        if code == 0:
-            assert result.stderr == ""
-            return result.stdout
-        assert result.stdout == ""
-        return result.stderr
-
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
-        """Its JSON."""
-        return json.loads(self.says(*arguments, "--json"))
-
-    def plan(self) -> None:
-        """What the dispatcher does."""
-        self.world.plan_at(datetime.now(UTC))
-
-
 @pytest.fixture
-def terminal(
-    live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
+def terminal(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Terminal]:
     with request_world(live_cluster, trial_cluster, tmp_path) as world:
         world.clock.at = datetime.now(UTC)
         world.install("lakeside/live", "23.1.0")
-        monkeypatch.setenv("FRESHET_STATE_DIR", str(tmp_path))
-        monkeypatch.setenv("FRESHET_ESTATE", str(world.world.settings.estate))
-        monkeypatch.setenv("FRESHET_SECRETS_DIR", str(world.world.settings.secrets_dir))
-        monkeypatch.setenv("FRESHET_LEDGER", world.world.settings.ledger)
-        monkeypatch.setenv("FRESHET_ENGINEER", ENGINEER)
-        settings.cache_clear()
-        yield Terminal(world)
-        settings.cache_clear()
+        with terminal_in(world) as made:
+            yield made
 
 
 def test_a_request_from_the_command_to_the_list(terminal: Terminal) -> None:

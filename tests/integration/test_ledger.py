@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -17,6 +17,7 @@ from policy.errors import Busy, Refused, Unavailable
 from policy.journal import Direction, EntryState
 from policy.names import DatabaseName, EmailAddress, RequestId, RunId, ServerName, SiteId, Version
 from policy.request import Kind, Outcome, Request, Status
+from tests.integration.at_once import at_once
 from tests.integration.ledgers import fresh_ledger
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -182,11 +183,9 @@ def test_a_lease_is_held_by_one_and_its_epoch_grows(ledger: Ledger) -> None:
 
 def test_of_many_that_take_at_once_one_gets_it(ledger: Ledger) -> None:
     run = begin(ledger, ask(ledger))
-    together = threading.Barrier(8)
     got: list[str] = []
 
     def worker(name: str) -> None:
-        together.wait()
         try:
             with ledger.transaction() as connection:
                 lease.take(connection, webapp=WEBAPP, run=run, holder=name, lease_seconds=60)
@@ -194,11 +193,7 @@ def test_of_many_that_take_at_once_one_gets_it(ledger: Ledger) -> None:
         except Busy:
             pass
 
-    threads = [threading.Thread(target=worker, args=(str(number),)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(worker, str(number)) for number in range(8)))
     assert len(got) == 1
 
 

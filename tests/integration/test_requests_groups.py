@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from infra.ledger import campaigns, requests
-from infra.settings import settings
 from infra.stack.cluster import Cluster
 from policy.campaign import Breaker, Progress
 from policy.errors import Refused
@@ -22,7 +20,6 @@ from policy.names import CustomerName, GroupName, RequestId, SiteId, Version
 from policy.permissions import freshet
 from policy.request import Outcome, Status
 from policy.wish import Wish
-from portal.cli.app import app
 from tasks import manage
 from tasks.begin_campaign import GroupWish, begin_campaign
 from tasks.campaign_view import campaign_view
@@ -32,6 +29,7 @@ from tasks.claim import claim
 from tasks.display import PlainDisplay
 from tasks.reschedule import reschedule
 from tasks.submit import submit
+from tests.integration.at_once import at_once
 from tests.integration.request_worlds import (
     ENGINEER,
     LI,
@@ -41,6 +39,7 @@ from tests.integration.request_worlds import (
     RequestWorld,
     request_world,
 )
+from tests.integration.terminals import Terminal, terminal_in
 
 COASTAL = GroupName("coastal")
 BAY, COVE, DUNE, HARBOR = (CustomerName(name) for name in ("bay", "cove", "dune", "harbor"))
@@ -280,17 +279,7 @@ def test_two_dispatchers_and_a_crash_ask_for_each_customer_once(world: RequestWo
     # As if the dispatcher had been killed between the request's commit and the campaign's.
     wish = Wish(site=SiteId.parse("bay/production"), version=Version("26.5.0"), refresh=False)
     orphan = submit(world.world, wish, freshet(ENGINEER), campaign=name).request.id
-    together = threading.Barrier(3)
-
-    def dispatch() -> None:
-        together.wait()
-        advance_campaigns(world.world)
-
-    threads = [threading.Thread(target=dispatch) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[partial(advance_campaigns, world.world)] * 3)
     with world.world.ledger.transaction() as connection:
         asked = [request.site.customer for request in requests.find(connection)]
     assert sorted(asked) == [BAY, COVE, DUNE, HARBOR]
@@ -311,24 +300,13 @@ def test_a_missed_window_is_planned_again_and_a_cancelled_part_is_left_out(world
 
 
 @pytest.fixture
-def _settings_of_this_test() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+def terminal(world: RequestWorld) -> Iterator[Terminal]:
+    with terminal_in(world) as made:
+        yield made
 
 
-@pytest.mark.usefixtures("_settings_of_this_test")
-def test_the_group_commands(world: RequestWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = world.world.settings
-    for name in ("estate", "secrets_dir", "ledger", "engineer", "state_dir"):
-        monkeypatch.setenv(f"FRESHET_{name.upper()}", str(getattr(given, name)))
-    runner = CliRunner()
-
-    def run(*arguments: str, code: int = 0) -> str:
-        result = runner.invoke(app, ["group", *arguments], catch_exceptions=False)
-        assert result.exit_code == code, result.output
-        return result.stdout if code == 0 else result.stderr
-
+def test_the_group_commands(terminal: Terminal) -> None:
+    run = partial(terminal.says, "group")
     begun = json.loads(
         run(
             "upgrade",

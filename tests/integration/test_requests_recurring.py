@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from infra.ledger import requests
-from infra.settings import settings
 from infra.stack.cluster import Cluster
 from policy.errors import Refused
 from policy.estate import Weekday
 from policy.names import SiteId
 from policy.recurrence import Recurrence, Which
 from policy.request import Outcome, Request, Status
-from portal.cli.app import app
 from tasks import manage
 from tasks.recurring import add_recurring, ask_recurring, end_recurring, recurring_view, skip_recurring
+from tests.integration.at_once import at_once
 from tests.integration.request_worlds import (
     DANA,
     ENGINEER,
@@ -31,6 +29,7 @@ from tests.integration.request_worlds import (
     RequestWorld,
     request_world,
 )
+from tests.integration.terminals import Terminal, terminal_in
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 FIRST_SATURDAY = datetime(2026, 12, 5, 8, 0, tzinfo=UTC)
@@ -82,17 +81,7 @@ def test_each_date_is_asked_for_once_a_week_ahead_in_the_contacts_zone(world: Re
 def test_two_dispatchers_and_a_crash_ask_once(world: RequestWorld) -> None:
     add(world)
     world.clock.at = FIRST_SATURDAY - 3 * DAY
-    together = threading.Barrier(3)
-
-    def dispatch() -> None:
-        together.wait()
-        ask_recurring(world.world)
-
-    threads = [threading.Thread(target=dispatch) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[partial(ask_recurring, world.world)] * 3)
     assert len(everything(world)) == 1
     with world.world.ledger.transaction() as connection:
         # As if the dispatcher had been killed before it could note the request.
@@ -172,23 +161,13 @@ def test_an_ended_one_leaves_its_last_request_and_makes_room(world: RequestWorld
 
 
 @pytest.fixture
-def _settings_of_this_test() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+def terminal(world: RequestWorld) -> Iterator[Terminal]:
+    with terminal_in(world) as made:
+        yield made
 
 
-@pytest.mark.usefixtures("_settings_of_this_test")
-def test_the_recurring_commands(world: RequestWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("estate", "secrets_dir", "ledger", "engineer", "state_dir"):
-        monkeypatch.setenv(f"FRESHET_{name.upper()}", str(getattr(world.world.settings, name)))
-    runner = CliRunner()
-
-    def run(*arguments: str, code: int = 0) -> str:
-        result = runner.invoke(app, ["recurring", *arguments], catch_exceptions=False)
-        assert result.exit_code == code, result.output
-        return result.stdout if code == 0 else result.stderr
-
+def test_the_recurring_commands(terminal: Terminal) -> None:
+    run = partial(terminal.says, "recurring")
     here = ("--customer", "lakeside", "--site", "sandbox")
     for wrong, field in (
         (("--day", "saturday", "--at", "02:00"), "day"),

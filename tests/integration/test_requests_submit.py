@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from policy.permissions import freshet
 from policy.request import Outcome, Status
 from policy.wish import Wish
 from tasks.submit import submit
+from tests.integration.at_once import at_once
 from tests.integration.request_worlds import (
     DANA,
     ENGINEER,
@@ -191,18 +191,12 @@ def test_an_unknown_address_is_nobody(world: RequestWorld) -> None:
 def test_the_same_message_at_the_same_moment_gives_one_request(world: RequestWorld) -> None:
     principal = world.principal(DANA)
     wish = Wish(site=SANDBOX, version=None, refresh=True, message_digest="d" * 64)
-    rounds = threading.Barrier(6)
     found: list[tuple[RequestId, bool]] = []
 
     def send() -> None:
-        rounds.wait()
         submitted = submit(world.world, wish, principal)
         found.append((submitted.request.id, submitted.repeated))
 
-    threads = [threading.Thread(target=send) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[send] * 6)
     assert sorted(found) == [(RequestId("R1"), False)] + [(RequestId("R1"), True)] * 5
     assert world.rows("request", "intake") == {"request": 1, "intake": 1}
