@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 from infra.clock import SetClock
 from policy.names import RequestId, SiteId
@@ -19,7 +20,7 @@ from tests.faults.conftest import start_worker
 from tests.faults.declaration import NEW
 from tests.faults.ground import PRODUCTION, SANDBOX, STAGING, Ground
 from tests.faults.matrix import Case
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import Nursery, Worker
 
 SITES = {Kind.REFRESH: STAGING, Kind.UPGRADE: PRODUCTION, Kind.UNDO: STAGING}
 
@@ -50,6 +51,11 @@ class Trial:
         version = NEW if kind is Kind.UPGRADE else None
         self.request = ground.ask(kind, site, version=version, undoes=self.refreshed)
 
+    @classmethod
+    def up_to(cls, point: str, ground: Ground, nursery: Nursery) -> Self:
+        """A request of the kind whose run comes to `point`."""
+        return cls(ground, nursery, Kind(point.partition(".")[0]))
+
     def _refresh(self) -> RequestId:
         """A finished refresh; the one that the last undo did not take back is as good as new."""
         self.ground.new_generation()
@@ -77,6 +83,18 @@ class Trial:
             if self.ground.request(self.request).outcome is not None:
                 return
         raise AssertionError(f"it was not brought to its end: {self.told}")
+
+    def hand_over(self) -> None:
+        """The worker is dead, or gave up: its lease ends, and others bring the request to its end."""
+        self.ground.let_lease_end()
+        self.resume()
+
+    def check(self, worker: Worker, told: str, outcome: Outcome) -> None:
+        """`worker` ends as `told`, and everything is as it must be after `outcome`."""
+        assert worker.wait() == 0, worker.log
+        assert worker.told["name"] == told, worker.log
+        wrong = self.judge(outcome)
+        assert wrong == [], wrong
 
     @property
     def expected(self) -> Mapping[SiteId, tuple[str, int]]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from infra.stack.cluster import Cluster
 from policy.request import Kind, Outcome
-from tests.faults.conftest import Begin, start_worker
+from tests.faults.conftest import Begin, Meet
 from tests.faults.ground import Ground, ground_on
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery, Worker
+from tests.faults.nursery import Nursery
 from tests.faults.proxy import Proxy, proxies
-from tests.faults.waiting import reached, wait_until
 
 Cuts = dict[str, Proxy]
-Meet = Callable[..., Worker]
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +34,6 @@ def ground(
         yield made
 
 
-@pytest.fixture
-def meet(nursery: Nursery, ground: Ground, tmp_path: Path) -> Meet:
-    """Starts a worker and waits until it stands still at a point for a while."""
-
-    def start(trial: Trial, point: str, *, also: str = "", rest: float = 1.5, **env: str) -> Worker:
-        trace = tmp_path / f"trace-{trial.request}"
-        failpoint = f"{also}{',' if also else ''}{point}=sleep:{rest}"
-        told = {"FRESHET_FAILPOINT": failpoint, "FRESHET_TEST_TRACE": str(trace), **env}
-        worker = start_worker(nursery, ground, trial.request, told)
-        wait_until(lambda: reached(trace, point) or worker.ended.is_set())
-        assert not worker.ended.is_set(), worker.log
-        return worker
-
-    return start
-
-
 @pytest.mark.parametrize(
     "point",
     [
@@ -64,14 +45,12 @@ def meet(nursery: Nursery, ground: Ground, tmp_path: Path) -> Meet:
 def test_a_run_outlives_a_short_absence_of_the_ledger(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet, point: str
 ) -> None:
-    trial = Trial(ground, nursery, Kind(point.partition(".")[0]))
-    worker = meet(trial, point)
+    trial = Trial.up_to(point, ground, nursery)
+    worker = meet(trial.request, point)
     cuts["ledger"].cut()
     time.sleep(4)
     cuts["ledger"].mend()
-    assert worker.wait() == 0
-    assert worker.told["name"] == "Completed", worker.log
-    assert trial.judge(Outcome.DONE) == []
+    trial.check(worker, "Completed", Outcome.DONE)
 
 
 @pytest.mark.slow
@@ -93,8 +72,7 @@ def test_sessions_of_the_ledger_that_are_ended_again_and_again_change_nothing(
     assert worker.wait() == 0
     assert ended, "nothing was ended, so nothing was tried"
     if worker.told["name"] != "Completed":
-        ground.let_lease_end()
-        trial.resume()
+        trial.hand_over()
     assert trial.judge(Outcome.DONE) == []
 
 
@@ -103,7 +81,7 @@ def test_a_ledger_that_stays_away_stops_the_worker_before_its_next_act(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet
 ) -> None:
     trial = Trial(ground, nursery, Kind.UPGRADE)
-    worker = meet(trial, "upgrade.take_offline.after-outcome", FRESHET_TEST_PATIENCE="2")
+    worker = meet(trial.request, "upgrade.take_offline.after-outcome", FRESHET_TEST_PATIENCE="2")
     cuts["ledger"].cut()
     assert worker.wait() == 0
     assert worker.told["name"] == "Interrupted", worker.log
@@ -113,8 +91,7 @@ def test_a_ledger_that_stays_away_stops_the_worker_before_its_next_act(
         ).fetchone()
     assert made == (0,)
     cuts["ledger"].mend()
-    ground.let_lease_end()
-    trial.resume()
+    trial.hand_over()
     assert trial.judge(Outcome.DONE) == []
 
 
@@ -123,7 +100,7 @@ def test_production_that_is_lost_in_the_middle_of_the_copy_is_read_again(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet
 ) -> None:
     trial = Trial(ground, nursery, Kind.REFRESH)
-    worker = meet(trial, "refresh.copy_masked.mid")
+    worker = meet(trial.request, "refresh.copy_masked.mid")
     before = cuts["live"].cuts
     cuts["live"].cut_after(100_000)
     assert worker.wait() == 0
@@ -138,7 +115,7 @@ def test_production_that_stays_away_leaves_the_target_as_it_was(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet
 ) -> None:
     trial = Trial(ground, nursery, Kind.REFRESH)
-    worker = meet(trial, "refresh.copy_masked.mid")
+    worker = meet(trial.request, "refresh.copy_masked.mid")
     cuts["live"].cut()
     assert worker.wait() == 0
     assert worker.told["name"] == "Put Back", worker.log
@@ -151,14 +128,12 @@ def test_production_that_stays_away_leaves_the_target_as_it_was(
 def test_a_target_that_is_lost_for_a_moment_is_found_again(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet, point: str
 ) -> None:
-    trial = Trial(ground, nursery, Kind(point.partition(".")[0]))
-    worker = meet(trial, point)
+    trial = Trial.up_to(point, ground, nursery)
+    worker = meet(trial.request, point)
     cuts["trial"].cut()
     time.sleep(2.5)
     cuts["trial"].mend()
-    assert worker.wait() == 0
-    assert worker.told["name"] == "Completed", worker.log
-    assert trial.judge(Outcome.DONE) == []
+    trial.check(worker, "Completed", Outcome.DONE)
 
 
 @pytest.mark.slow
@@ -166,13 +141,13 @@ def test_a_put_back_waits_for_a_target_that_was_lost(
     ground: Ground, nursery: Nursery, cuts: Cuts, meet: Meet
 ) -> None:
     trial = Trial(ground, nursery, Kind.UPGRADE)
-    worker = meet(trial, "upgrade.change_over.undo.mid.2", also="upgrade.check_health.after-act=raise")
+    worker = meet(
+        trial.request, "upgrade.change_over.undo.mid.2", also="upgrade.check_health.after-act=raise"
+    )
     cuts["trial"].cut()
     time.sleep(8)
     cuts["trial"].mend()
-    assert worker.wait() == 0
-    assert worker.told["name"] == "Put Back", worker.log
-    assert trial.judge(Outcome.PUT_BACK) == []
+    trial.check(worker, "Put Back", Outcome.PUT_BACK)
 
 
 @pytest.mark.slow
@@ -182,11 +157,9 @@ def test_a_server_that_dies_in_the_swap_has_swapped_or_not(
     """The answer to the commit is lost, whatever it was; looking tells."""
     for allowed in (1, 400, 900, 1600):
         trial = Trial(ground, nursery, Kind.REFRESH)
-        worker = meet(trial, "refresh.swap.mid", rest=1)
+        worker = meet(trial.request, "refresh.swap.mid", rest=1)
         cuts["trial"].cut_after(allowed)
-        assert worker.wait() == 0
-        assert worker.told["name"] == "Completed", worker.log
-        assert trial.judge(Outcome.DONE) == []
+        trial.check(worker, "Completed", Outcome.DONE)
 
 
 def test_the_proxy_cuts(live_cluster: Cluster, cuts: Cuts) -> None:

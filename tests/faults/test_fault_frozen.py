@@ -52,7 +52,7 @@ def frozen(trial: Trial, begin: Begin, point: str) -> Worker:
 def test_a_frozen_worker_that_wakes_touches_nothing(
     ground: Ground, nursery: Nursery, begin: Begin, point: str
 ) -> None:
-    trial = Trial(ground, nursery, Kind(point.partition(".")[0]))
+    trial = Trial.up_to(point, ground, nursery)
     first = frozen(trial, begin, point)
     trial.resume()
     after = journal(ground, trial.request)

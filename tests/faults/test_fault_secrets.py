@@ -39,8 +39,7 @@ def test_runs_that_fail_write_no_secret(ground: Ground, nursery: Nursery, begin:
         trial = Trial(ground, nursery, kind)
         trial.work(failpoint=failpoint)
         if ground.request(trial.request).outcome is None:
-            ground.let_lease_end()
-            trial.resume()
+            trial.hand_over()
     assert list((ground.folder / "workers").glob("*.log")), "nothing was written, so nothing was looked at"
     assert leaks(ground) == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from policy.request import Kind, Outcome
-from tests.faults.conftest import Begin
+from tests.faults.conftest import Begin, Meet
 from tests.faults.ground import Ground
 from tests.faults.killing import Trial
 from tests.faults.nursery import Nursery
@@ -28,12 +28,10 @@ from tests.faults.waiting import reached, wait_until
     ],
 )
 def test_a_cancelled_run_is_put_back_by_the_worker_itself(
-    ground: Ground, nursery: Nursery, begin: Begin, tmp_path: Path, number: signal.Signals, point: str
+    ground: Ground, nursery: Nursery, meet: Meet, number: signal.Signals, point: str
 ) -> None:
-    trial = Trial(ground, nursery, Kind(point.partition(".")[0]))
-    trace = tmp_path / "trace"
-    worker = begin(trial.request, f"{point}=sleep:30", FRESHET_TEST_TRACE=str(trace))
-    wait_until(lambda: reached(trace, point))
+    trial = Trial.up_to(point, ground, nursery)
+    worker = meet(trial.request, point, rest=30)
     worker.send(number)
     assert worker.wait() == 0
     assert worker.told["name"] == "Put Back", worker.log
@@ -56,21 +54,17 @@ def test_a_second_signal_during_the_put_back_leaves_the_rest_to_the_next_worker(
         worker.send(signal.SIGTERM)
     assert worker.wait() != 0
     assert ground.request(trial.request).outcome is None
-    ground.let_lease_end()
-    trial.resume()
+    trial.hand_over()
     assert trial.judge(Outcome.PUT_BACK) == []
 
 
 @pytest.mark.slow
 def test_a_signal_between_two_steps_leaves_the_run_to_the_next_worker(
-    ground: Ground, nursery: Nursery, begin: Begin, tmp_path: Path
+    ground: Ground, nursery: Nursery, meet: Meet
 ) -> None:
     trial = Trial(ground, nursery, Kind.REFRESH)
-    trace = tmp_path / "trace"
-    worker = begin(trial.request, "refresh.conclude.mid=sleep:30", FRESHET_TEST_TRACE=str(trace))
-    wait_until(lambda: reached(trace, "refresh.conclude.mid"))
+    worker = meet(trial.request, "refresh.conclude.mid", rest=30)
     worker.send(signal.SIGTERM)
     assert worker.wait() != 0
-    ground.let_lease_end()
-    trial.resume()
+    trial.hand_over()
     assert trial.judge(Outcome.DONE) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
@@ -14,7 +13,6 @@ from psycopg.sql import SQL, Identifier
 from infra.clock import SetClock
 from infra.ledger import installed
 from infra.postgres.tag import tagged
-from infra.stack.cluster import Cluster
 from policy.names import RequestId
 from policy.request import Kind, Outcome, Status
 from tasks import manage
@@ -23,7 +21,7 @@ from tasks.tidy import tidy
 from tests.faults import leaf
 from tests.faults.conftest import Begin
 from tests.faults.declaration import NEW
-from tests.faults.ground import LEAF, PRODUCTION, SANDBOX, STAGING, Ground, ground_on
+from tests.faults.ground import LEAF, PRODUCTION, SANDBOX, STAGING, Ground
 from tests.faults.killing import Trial
 from tests.faults.matrix import MIDDLES, steps_of
 from tests.faults.nursery import Nursery
@@ -60,10 +58,9 @@ def derived(ground: Ground) -> set[str]:
 
 
 @pytest.fixture
-def ground(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Ground]:
-    """A ground for each test: what is stuck stays so."""
-    with ground_on(live_cluster, trial_cluster, tmp_path) as made:
-        yield made
+def ground(own_ground: Ground) -> Ground:
+    """What is stuck stays so."""
+    return own_ground
 
 
 def later(ground: Ground) -> list[str]:

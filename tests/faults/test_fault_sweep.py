@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,20 +11,18 @@ from psycopg.sql import SQL, Identifier
 
 from infra.clock import SetClock
 from infra.postgres.tag import Standing, Tag, tag_statement, tagged
-from infra.stack.cluster import Cluster
 from policy.names import RequestId, RunId
 from policy.request import Kind, Outcome
 from tasks.tidy import tidy
 from tests.faults.conftest import Begin
-from tests.faults.ground import PRODUCTION, STAGING, Ground, ground_on
+from tests.faults.ground import PRODUCTION, STAGING, Ground
 from tests.faults.killing import Trial
 from tests.faults.nursery import Nursery
 
 
 @pytest.fixture
-def ground(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[Ground]:
-    with ground_on(live_cluster, trial_cluster, tmp_path) as made:
-        yield made
+def ground(own_ground: Ground) -> Ground:
+    return own_ground
 
 
 def later(ground: Ground, *, days: float, dry_run: bool = False) -> list[str]:
@@ -146,8 +142,7 @@ def test_nothing_of_a_live_run_is_dropped(ground: Ground, nursery: Nursery) -> N
     assert before
     assert later(ground, days=100) == []
     assert ours(ground) == before
-    ground.let_lease_end()
-    trial.resume()
+    trial.hand_over()
     assert trial.judge(Outcome.DONE) == []
 
 
