@@ -101,7 +101,7 @@ SCENARIOS = (
         "a queue without bounds",
         (
             f"{FAULTS}queue.py::test_every_request_arrives_once_whoever_dies",
-            f"{FAULTS}undefended.py::test_without_the_index_a_site_waits_for_the_same_a_hundred_times",
+            f"{FAULTS}unguarded.py::test_without_the_index_a_site_waits_for_the_same_a_hundred_times",
         ),
     ),
     Scenario(
