@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets as random_words
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -20,14 +19,11 @@ from infra.ledger import installed, requests
 from infra.ledger.connection import Ledger
 from infra.ledger.migrate import migrate
 from infra.postgres.digest import digests
-from infra.postgres.marker import Marker, write_marker
 from infra.postgres.selection import TableName
 from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster
-from infra.stack.roles import OWNER_GROUPS, READER_GROUPS, DatabaseRole, establish
 from policy.estate import Estate
-from policy.lifecycle import Actor, Event
 from policy.names import (
     ApplicationName,
     CustomerName,
@@ -41,11 +37,12 @@ from policy.permissions import engineer
 from policy.request import Kind, Request
 from policy.wish import Wish
 from tasks import manage
-from tasks.change import change
 from tasks.submit import submit
 from tasks.world import World
+from tests.due import make_due
 from tests.faults import leaf
 from tests.faults.canaries import Canaries
+from tests.faults.databases import drop_all, make_database, make_roles, write_secrets
 from tests.faults.declaration import ENGINEER, NEW, OLD, estate_of
 
 LAKESIDE = CustomerName("lakeside")
@@ -55,13 +52,6 @@ STAGING = SiteId(LAKESIDE, Environment.STAGING)
 LEAF = ApplicationName("leaf")
 LEASE = 2
 """Seconds; the shortest that the settings allow."""
-
-PEOPLE = """
-INSERT INTO people SELECT n, 'canary' || n || '@district.example.net', 'Canary Mc' || n,
-    'Call canary' || n || ' at +1 312 777 ' || n, n % 12 FROM generate_series(1, 3000) AS n;
-INSERT INTO settings VALUES ('mail.server', 'smtp.canary.example.net'), ('site.name', 'Production');
-INSERT INTO generation VALUES (1);
-"""
 
 
 class Ground:
@@ -85,11 +75,13 @@ class Ground:
             STAGING: f"stag_{self.word}",
         }
         self.ledger_database = f"ledger_{self.word}"
-        self.tokens = self._secrets()
-        self.roles = self._roles()
+        self.tokens = write_secrets(folder / "secrets")
+        self.roles = make_roles(
+            live, trial, word=self.word, ledger=self.ledger_database, secrets=folder / "secrets"
+        )
         self.ports = {"live": live.port, "trial": trial.port, "ledger": trial.port, **(ports or {})}
         for site, name in self.databases.items():
-            self._database(site, name)
+            make_database(self.cluster(site), name, site, self.roles)
         self.settings = self._settings()
         migrate(self.settings.ledger, self.settings.ledger_passfile)
         self.world = World(
@@ -156,19 +148,7 @@ class Ground:
 
     def schedule(self, request: RequestId) -> None:
         """Give `request` a date: now."""
-        now = self.world.clock.now()
-        with self.world.ledger.transaction() as connection:
-            change(
-                self.world,
-                connection,
-                self.estate,
-                request,
-                Event.SCHEDULE,
-                at=now,
-                by=Actor.FRESHET,
-                who="plan",
-                columns={"scheduled_for": now - timedelta(seconds=1)},
-            )
+        make_due(self.world, request)
 
     def request(self, number: RequestId) -> Request:
         """As it stands now."""
@@ -244,75 +224,7 @@ class Ground:
 
     def close(self) -> None:
         """Drop databases and roles."""
-        for cluster in (self.live, self.trial):
-            with self.admin(cluster) as session:
-                names = session.execute(
-                    "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"%\\_{self.word}%"]
-                ).fetchall()
-                for (name,) in names:
-                    session.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
-                for role in self.roles.values():
-                    session.execute(SQL("DROP ROLE IF EXISTS {}").format(Identifier(role)))
-
-    def _secrets(self) -> dict[str, str]:
-        folder = self.folder / "secrets"
-        folder.mkdir(mode=0o700, parents=True)
-        names = (
-            "live-owner", "live-reader", "trial-owner", "ledger", "mask-lakeside", "leaf-lakeside",
-            "on-call-webhook",
-        )  # fmt: skip
-        # With characters that base64 and URL quoting change.
-        tokens = {name: f"canary/{random_words.token_hex(16)}+=%" for name in names}
-        tokens["on-call-webhook"] = f"http://127.0.0.1:9/{random_words.token_hex(16)}"
-        for name, token in tokens.items():
-            path = folder / name
-            path.touch(mode=0o600)
-            path.write_text(token + "\n", encoding="utf-8")
-        return tokens
-
-    def _roles(self) -> dict[str, str]:
-        secrets = SecretFiles(self.folder / "secrets")
-        names = {
-            secret: f"{secret.replace('-', '_')}_{self.word}"
-            for secret in ("live-owner", "live-reader", "trial-owner", "ledger")
-        }
-        for cluster, secret, creates, groups in (
-            (self.live, "live-owner", True, OWNER_GROUPS),
-            (self.live, "live-reader", False, READER_GROUPS),
-            (self.trial, "trial-owner", True, OWNER_GROUPS),
-            (self.trial, "ledger", False, ()),
-        ):
-            role = DatabaseRole(
-                name=names[secret],
-                secret=SecretName(secret),
-                creates_databases=creates,
-                member_of=groups,
-                database=self.ledger_database if secret == "ledger" else None,
-            )
-            with self.admin(cluster) as session:
-                # Hundreds of log-ins: what is tried here is not how slow the hash is.
-                session.execute("SET scram_iterations = 1")
-                establish(session, [role], secrets)
-        return names
-
-    def _database(self, site: SiteId, name: str) -> None:
-        owner = self.roles["live-owner" if site == PRODUCTION else "trial-owner"]
-        with self.admin(self.cluster(site)) as session:
-            session.execute(SQL("CREATE DATABASE {} OWNER {}").format(Identifier(name), Identifier(owner)))
-            session.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
-            if site == PRODUCTION:
-                reader = Identifier(self.roles["live-reader"])
-                session.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(Identifier(name), reader))
-        with self.session(site) as session:
-            session.execute(SQL("SET ROLE {}").format(Identifier(owner)))
-            session.execute(leaf.SCHEMA)
-            if site == PRODUCTION:
-                session.execute(PEOPLE)
-            else:
-                session.execute("INSERT INTO people VALUES (1, 'someone@example.org', 'Someone', '', 1)")
-                session.execute("INSERT INTO settings VALUES ('site.name', %s)", [site.environment.value])
-                session.execute("INSERT INTO generation VALUES (0)")
-            write_marker(session, Marker(environment=site.environment, customer=site.customer))
+        drop_all((self.live, self.trial), self.word, self.roles.values())
 
     def _settings(self) -> Settings:
         passfile = self.folder / "ledger.pass"

@@ -24,8 +24,8 @@ from policy.request import Kind, Outcome, Request, Status
 from tasks.engine_ask import ask_engine, look_engine
 from tasks.engine_clean_up import clean_up_engines
 from tests.integration.engine_runs import QUICK
+from tests.playbooks.upgrade_estate import ENGINEER
 from tests.playbooks.upgrade_ground import (
-    ENGINEER,
     PRODUCTION,
     SANDBOX,
     UpgradeGround,

@@ -15,7 +15,8 @@ import httpx
 from infra.application_trial import RELEASES, free_port
 from infra.stack.cluster import Cluster
 from tests.playbooks.ssh_hosts import SshHost, forwarded, ssh_hosts
-from tests.playbooks.upgrade_ground import PRODUCTION, Pack, UpgradeGround, upgrade_ground
+from tests.playbooks.upgrade_estate import Pack
+from tests.playbooks.upgrade_ground import PRODUCTION, UpgradeGround, upgrade_ground
 
 OLD, NEW = "23.1.0", "26.5.0"
 PACKS = tuple(

@@ -6,13 +6,11 @@ and without a Prefect server; after each run the ground can tell whether old or 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets as random_words
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +20,35 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.schemas.objects import State
-from psycopg.sql import SQL, Identifier
 
 from flows.upgrade import upgrade
 from infra.ansible_processes import RUN_COOKIE, carrying
 from infra.application_trial import free_port, supervisord
 from infra.ledger import installed, requests, runs
-from infra.ledger.migrate import migrate
 from infra.postgres.digest import digests
-from infra.secrets import SecretFiles
 from infra.settings import settings
 from infra.stack.cluster import Cluster
-from infra.stack.roles import OWNER_GROUPS, READER_GROUPS, DatabaseRole, establish
 from policy.estate import Estate, Release
-from policy.lifecycle import Actor, Event
-from policy.names import EmailAddress, RequestId, RunId, SecretName, SiteId, Version
+from policy.names import RequestId, RunId, SiteId, Version
 from policy.permissions import engineer
 from policy.request import Request
 from policy.wish import Wish
 from portal.demo.install import install_all
-from tasks.change import change
 from tasks.submit import submit
 from tasks.world import World, open_world
+from tests.due import make_due
+from tests.playbooks.upgrade_databases import (
+    databases_like,
+    drop_databases,
+    drop_everything,
+    make_databases,
+    write_secrets,
+)
+from tests.playbooks.upgrade_estate import ENGINEER, Pack, declaration, pebble_packs, servers
 
 PRODUCTION, SANDBOX = SiteId.parse("lakeside/production"), SiteId.parse("lakeside/sandbox")
 WEBAPP = "lakeside/live"
-ENGINEER = EmailAddress("engineer@hosting.example.org")
-DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ROLES = Path(__file__).with_name("roles")
-PEBBLE = Path(__file__).with_name("pebble.py")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pack:
-    """A release of the ground's estate."""
-
-    version: str
-    lock: Path
-    schema: str
 
 
 @dataclass(kw_only=True)
@@ -110,80 +99,24 @@ class UpgradeGround:
 
     def declare(self, **more: object) -> None:
         """Write the estate's file; `more` are variables of the web application."""
-        told = {
-            "estate": f"upgrades-{self.word}",
-            "windows": {
-                "always": {
-                    "zone": "UTC",
-                    "days": DAYS,
-                    "start": "00:00",
-                    "length": "24h",
-                    "valid_from": "2026-01-01",
-                }
+        told = declaration(
+            word=self.word,
+            application=self.application,
+            packs=self.packs,
+            servers=servers({"live": self.live, "trial": self.trial}, self.server_host, self.word),
+            hosts=self.hosts,
+            sites={site.environment.value: self._site(site) for site in (PRODUCTION, SANDBOX)},
+            variables={
+                "root": str(self.root),
+                "service_manager": "supervisor",
+                "supervisor": {"config": str(self.supervisor)},
+                **self.variables,
+                **more,
             },
-            "database_servers": {
-                "live": {**self._server(self.live, "live"), "reader": self._login("live-reader")},
-                "trial": self._server(self.trial, "trial"),
-            },
-            "hosts": dict(self.hosts),
-            "applications": {self.application: None},
-            "releases": [
-                {
-                    "application": self.application,
-                    "version": pack.version,
-                    "line": pack.version.partition(".")[0],
-                    "lock": str(pack.lock),
-                    "sha256": hashlib.sha256(pack.lock.read_bytes()).hexdigest(),
-                    "expect": {"schema_version": pack.schema},
-                    "published": "2026-01-01",
-                }
-                for pack in self.packs
-            ],
-            "customers": {
-                "lakeside": {
-                    "title": "Lakeside Schools",
-                    "zone": "America/Chicago",
-                    "windows": ["always"],
-                    "webapps": {
-                        "live": {
-                            "application": self.application,
-                            "hosts": list(self.hosts),
-                            "variables": {
-                                "root": str(self.root),
-                                "service_manager": "supervisor",
-                                "supervisor": {"config": str(self.supervisor)},
-                                **self.variables,
-                                **more,
-                            },
-                        }
-                    },
-                    "sites": {site.environment.value: self._site(site) for site in (PRODUCTION, SANDBOX)},
-                }
-            },
-            "contacts": {
-                str(ENGINEER): {"name": "Hosting engineer", "zone": "UTC", "role": "engineer"},
-                "dana.brooks@lakeside.example.org": {
-                    "name": "Dana Brooks",
-                    "zone": "America/Chicago",
-                    "customers": ["lakeside"],
-                },
-            },
-        }
+        )
         aside = self.folder / "estate.new"
         aside.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
         aside.replace(self.folder / "estate.yaml")
-
-    def _server(self, cluster: Cluster, name: str) -> dict[str, object]:
-        return {
-            "host": self.server_host,
-            "port": cluster.port,
-            "production": name == "live",
-            "system_identifier": cluster.system_identifier(),
-            "owner": self._login(f"{name}-owner"),
-        }
-
-    def _login(self, secret: str) -> dict[str, str]:
-        return {"user": f"{secret.replace('-', '_')}_{self.word}", "secret": secret}
 
     def _site(self, site: SiteId) -> dict[str, object]:
         port = self.ports.setdefault(site.environment.value, free_port())
@@ -210,20 +143,7 @@ class UpgradeGround:
 
     def schedule(self, request: RequestId) -> None:
         """Give `request` a date: now."""
-        world = self.world
-        now = world.clock.now()
-        with world.ledger.transaction() as connection:
-            change(
-                world,
-                connection,
-                self.estate,
-                request,
-                Event.SCHEDULE,
-                at=now,
-                by=Actor.FRESHET,
-                who="plan",
-                columns={"scheduled_for": now - timedelta(seconds=1)},
-            )
+        make_due(self.world, request)
 
     def carry_out(self, request: RequestId, flow: Flow[[str], State[None]] = upgrade) -> Request:
         """What a worker does; returns the request as it is afterwards."""
@@ -283,40 +203,16 @@ class UpgradeGround:
 
     def databases(self) -> list[str]:
         """Every database of this ground but the ledger."""
-        found: list[str] = []
-        for cluster in (self.live, self.trial):
-            with psycopg.connect(cluster.dsn()) as session:
-                rows = session.execute(
-                    "select datname from pg_database where datname ~ %s",
-                    [f"^(production|sandbox)_{self.word}"],
-                ).fetchall()
-            found += [str(row[0]) for row in rows]
-        return sorted(found)
+        return databases_like((self.live, self.trial), f"^(production|sandbox)_{self.word}")
 
     def drop(self, names: Collection[str]) -> None:
         """Drop databases of this ground, as far as they are there."""
-        for cluster in (self.live, self.trial):
-            with psycopg.connect(cluster.dsn(), autocommit=True) as session:
-                for name in names:
-                    session.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+        drop_databases((self.live, self.trial), names)
 
     def release(self, version: str) -> Release:
         """A declared release."""
         estate = self.estate
         return estate.release(estate.webapp(PRODUCTION).application, Version(version))
-
-
-def pebble_packs(folder: Path) -> tuple[Pack, Pack]:
-    """Two releases of the small application: their locks are their programs."""
-    text = PEBBLE.read_text(encoding="utf-8")
-    newer = text.replace('VERSION = "1.0.0"', 'VERSION = "2.0.0"').replace("SCHEMA = 1\n", "SCHEMA = 2\n")
-    assert newer.count("2.0.0") == 1
-    found = []
-    for version, schema, content in (("1.0.0", "1", text), ("2.0.0", "2", newer)):
-        lock = folder / f"pebble-{version}.txt"
-        lock.write_text(content, encoding="utf-8")
-        found.append(Pack(version=version, lock=lock, schema=schema))
-    return found[0], found[1]
 
 
 @contextmanager
@@ -350,9 +246,16 @@ def upgrade_ground(
             packs=packs or pebble_packs(folder),
             **more,
         )
-        stack.callback(_drop, ground)
-        _secrets(ground)
-        _databases(ground)
+        stack.callback(lambda: drop_everything((ground.live, ground.trial), ground.word))
+        write_secrets(folder / "secrets", application)
+        make_databases(
+            live,
+            trial,
+            secrets=folder / "secrets",
+            word=ground.word,
+            production=ground.database(PRODUCTION),
+            sandbox=ground.database(SANDBOX),
+        )
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         stack.callback(settings.cache_clear)
         _environment(patch, ground)
@@ -375,44 +278,6 @@ def install(ground: UpgradeGround) -> None:
                 )
 
 
-def _secrets(ground: UpgradeGround) -> None:
-    folder = ground.folder / "secrets"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name in ("live-owner", "live-reader", "trial-owner", f"{ground.application}-lakeside"):
-        path = folder / name
-        path.touch(mode=0o600)
-        path.write_text(f"w:o\\rd-{random_words.token_hex(12)}\n", encoding="utf-8")
-
-
-def _databases(ground: UpgradeGround) -> None:
-    secrets = SecretFiles(ground.folder / "secrets")
-
-    def role(secret: str) -> DatabaseRole:
-        reads = secret.endswith("reader")
-        return DatabaseRole(
-            name=f"{secret.replace('-', '_')}_{ground.word}",
-            secret=SecretName(secret),
-            creates_databases=not reads,
-            member_of=READER_GROUPS if reads else OWNER_GROUPS,
-            database=None,
-        )
-
-    for cluster, site, names in (
-        (ground.live, PRODUCTION, ("live-owner", "live-reader")),
-        (ground.trial, SANDBOX, ("trial-owner",)),
-    ):
-        with psycopg.connect(cluster.dsn(), autocommit=True) as session:
-            establish(session, [role(name) for name in names], secrets)
-            session.execute(
-                SQL("create database {} owner {}").format(
-                    Identifier(ground.database(site)), Identifier(role(names[0]).name)
-                )
-            )
-    with psycopg.connect(ground.trial.dsn(), autocommit=True) as session:
-        session.execute(SQL("create database {}").format(Identifier(f"ledger_{ground.word}")))
-    migrate(ground.trial.dsn(f"ledger_{ground.word}"), None)
-
-
 def _environment(patch: pytest.MonkeyPatch, ground: UpgradeGround) -> None:
     for name in list(os.environ):
         if name.startswith("FRESHET_"):
@@ -430,20 +295,3 @@ def _environment(patch: pytest.MonkeyPatch, ground: UpgradeGround) -> None:
     for name, value in told.items():
         patch.setenv(f"FRESHET_{name}", value)
     settings.cache_clear()
-
-
-def _drop(ground: UpgradeGround) -> None:
-    for cluster in (ground.live, ground.trial):
-        if not cluster.running():
-            continue
-        with psycopg.connect(cluster.dsn(), autocommit=True) as session:
-            names = session.execute(
-                "select datname from pg_database where datname like %s", [f"%\\_{ground.word}%"]
-            ).fetchall()
-            for (name,) in names:
-                session.execute(SQL("drop database {} with (force)").format(Identifier(name)))
-            rows = session.execute(
-                "select rolname from pg_roles where rolname like %s", [f"%\\_{ground.word}"]
-            ).fetchall()
-            for (name,) in rows:
-                session.execute(SQL("drop role {}").format(Identifier(name)))
