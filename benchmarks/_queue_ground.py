@@ -5,7 +5,6 @@ Invariant: everything is this ground's own and gone when it closes; consumers ar
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ import psutil
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from benchmarks._queue_estate import ENGINEER, PREVIEW, PRODUCTION, SANDBOX, STAGING, declaration
 from infra.aws_client import client
 from infra.ledger.migrate import migrate
 from infra.message import compose_message
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 PROJECT = Path(__file__).parents[1]
-ENGINEER = "engineer@hosting.example.org"
 HELD_S = 15
 """For how long SQS keeps a message from the other consumers."""
-PRODUCTION, SANDBOX, STAGING, PREVIEW = "production", "sandbox", "staging", "preview"
 KINDS = (
     (PRODUCTION, "upgrade"),
     (SANDBOX, "refresh"),
@@ -119,7 +117,8 @@ class QueueGround:
             session.execute(SQL("CREATE DATABASE {}").format(Identifier(self._database)))
         migrate(cluster.dsn(self._database), None)
         estate = folder / "estate.yaml"
-        estate.write_text(json.dumps(self._estate(folder)), encoding="utf-8")
+        told = declaration(folder, (each.customer for each in self.wanted))
+        estate.write_text(json.dumps(told), encoding="utf-8")
         (folder / "secrets").mkdir(mode=0o700)
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("FRESHET_", "AWS_"))
@@ -204,60 +203,6 @@ class QueueGround:
             ]
             answer = self._sqs.send_message_batch(QueueUrl=url, Entries=entries)
             self.sent += len(answer["Successful"])
-
-    def _estate(self, folder: Path) -> dict[str, object]:
-        (folder / "leaf.txt").write_bytes(b"leaf\n")
-        release = {
-            "application": "leaf",
-            "lock": "leaf.txt",
-            "sha256": hashlib.sha256(b"leaf\n").hexdigest(),
-            "published": "2026-01-01",
-        }
-        servers = {
-            name: {
-                "host": "127.0.0.1",
-                "port": 15_000 + number,
-                "production": name == "live",
-                "system_identifier": str(7_000_000_000_000_000_000 + number),
-                "owner": {"user": f"{name}_owner", "secret": f"{name}-owner"},
-                "slots": 8,
-                **({"reader": {"user": "live_reader", "secret": "live-reader"}} if name == "live" else {}),
-            }
-            for number, name in enumerate(("live", "trial"))
-        }
-        window = {"zone": "UTC", "start": "00:00", "length": "24h", "valid_from": "2026-01-01"}
-        return {
-            "estate": "queue",
-            "windows": {"always": {**window, "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}},
-            "database_servers": servers,
-            "hosts": {"local": {"connection": "local"}},
-            "applications": {"leaf": None},
-            "releases": [{**release, "version": f"{line}.0.0", "line": str(line)} for line in (1, 2)],
-            "customers": {each.customer: _customer(each.customer) for each in self.wanted},
-            "contacts": {ENGINEER: {"name": "Hosting engineer", "zone": "UTC", "role": "engineer"}},
-        }
-
-
-def _customer(name: str) -> dict[str, object]:
-    number = int(name[1:])
-    return {
-        "title": f"Customer {number}",
-        "zone": "America/Chicago",
-        "windows": ["always"],
-        "webapps": {
-            webapp: {"application": "leaf", "hosts": ["local"]} for webapp in ("live", STAGING, PREVIEW)
-        },
-        "sites": {
-            site: {
-                "webapp": site if site in {STAGING, PREVIEW} else "live",
-                "server": "live" if site == PRODUCTION else "trial",
-                "database": f"{site}_{number}",
-                "url": f"https://{site}.{name}.example.net",
-                "port": 20_000 + number * 4 + place,
-            }
-            for place, site in enumerate((PRODUCTION, SANDBOX, STAGING, PREVIEW))
-        },
-    }
 
 
 @contextmanager
