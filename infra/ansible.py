@@ -8,11 +8,7 @@ neither is cancelled. What has begun on a host is never undone here: the put-bac
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import shutil
-import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -22,31 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
-from ansible_runner import Runner, RunnerConfig
+from ansible_runner import Runner
 
 from infra import ansible_processes as processes
 from infra.ansible_events import Account, Outcome, TaskEvent, TaskResult
 from infra.ansible_guard import Gate, Guard
 from infra.ansible_inventory import secret_files, write_inventory
-from infra.roles import role_folders
+from infra.ansible_start import configuration, private_folder
+from infra.roles import PLAYBOOKS
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, StepFailed, TimedOut, Unavailable
 from policy.estate import Host
 
 log = logging.getLogger(__name__)
 
-PLAYBOOKS = Path(__file__).parent.parent / "playbooks"
 APPLICATION = PLAYBOOKS / "application.yml"
-POLL_SECONDS = 0.1
 LISTENER_SECONDS = 1.0
 EVIDENCE_LIMIT = 200_000
-
-_PASSED_ON = (
-    "HOME", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME",
-    "UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE", "UV_NATIVE_TLS",
-    "UV_SYSTEM_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-"""All that a playbook sees of this process's environment: the rest may hold secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +104,7 @@ def run_stages(
     account = Account(stages, redact)
     told = " ".join(stages)
     guard = Guard(call=call, timeout_s=timeout_s, cancelled=cancelled, gate=gate)
-    with _private_folder(scratch) as private:
+    with private_folder(scratch) as private:
         write_inventory(
             private / "hosts.yml",
             hosts=hosts,
@@ -129,9 +117,8 @@ def run_stages(
             },
             secrets=secrets,
         )
-        config = _config(private, playbook, _arguments(check=check, serial=serial))
-        config.env = {
-            **_environment(private, {key: str(value) for key, value in config.env.items()}),
+        config = configuration(private, playbook, check=check, serial=serial)
+        config.env |= {
             processes.RUN_COOKIE: f"{run}:{epoch}",
             processes.SCRATCH_COOKIE: str(scratch.resolve()),
             processes.CALL_COOKIE: call,
@@ -198,62 +185,6 @@ def _judge(
     if failure.outcome is Outcome.UNREACHABLE:
         raise Unavailable(text)
     raise StepFailed(text)
-
-
-@contextmanager
-def _private_folder(scratch: Path) -> Iterator[Path]:
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="ansible-", dir=scratch.absolute()))
-    # Sockets' paths are limited to 107 bytes, the state folder's is not.
-    sockets = Path(tempfile.mkdtemp(prefix="fr-"))
-    (folder / "sockets").symlink_to(sockets)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _arguments(*, check: bool, serial: int | None) -> str:
-    return " ".join(["--check"] * check + [f"--extra-vars freshet_serial={serial}"] * (serial is not None))
-
-
-def _config(private: Path, playbook: Path, arguments: str) -> RunnerConfig:
-    config = RunnerConfig(
-        private_data_dir=str(private),
-        project_dir=str(playbook.parent.absolute()),
-        playbook=str(playbook.absolute()),
-        inventory=str(private / "hosts.yml"),
-        cmdline=arguments or None,
-        quiet=True,
-        fact_cache_type="",
-    )
-    config.prepare()
-    config.pexpect_timeout = POLL_SECONDS
-    shim = Path(__file__).with_name("playbook_process.py")
-    config.command = [sys.executable, "-I", str(shim), str(os.getpid()), *config.command[1:]]
-    return config
-
-
-def _environment(private: Path, prepared: Mapping[str, str]) -> dict[str, str]:
-    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-    runners = {key: value for key, value in prepared.items() if key.startswith(("AWX_", "RUNNER_"))}
-    return {
-        **kept,
-        **runners,
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": kept.get("HOME", str(private)),
-        "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
-        "ANSIBLE_CALLBACK_PLUGINS": prepared["ANSIBLE_CALLBACK_PLUGINS"],
-        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
-        "ANSIBLE_HOST_KEY_CHECKING": "True",
-        "ANSIBLE_ROLES_PATH": ":".join(str(folder.absolute()) for folder in role_folders()),
-        "ANSIBLE_HOME": str(private / "home"),
-        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str((private / "sockets").resolve()),
-        "ANSIBLE_NOCOLOR": "1",
-    }
 
 
 @contextmanager

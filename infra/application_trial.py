@@ -22,9 +22,10 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from infra.ansible import PLAYBOOKS, StageResult, run_stages
+from infra.ansible import StageResult, run_stages
 from infra.ansible_events import TaskEvent
 from infra.checks import Subject
+from infra.roles import PLAYBOOKS
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
 from policy.errors import Unavailable

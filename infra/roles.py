@@ -10,7 +10,8 @@ from pathlib import Path
 from infra.settings import settings
 from policy.names import ApplicationName
 
-HERE = Path(__file__).parent.parent / "playbooks" / "roles"
+PLAYBOOKS = Path(__file__).parent.parent / "playbooks"
+HERE = PLAYBOOKS / "roles"
 
 
 def role_folders() -> tuple[Path, ...]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.ansible import PLAYBOOKS, StageResult, run_stages
+from infra.ansible import StageResult, run_stages
 from infra.ansible_events import Outcome, TaskEvent
 from infra.postgres import engine as engines
 from infra.postgres.engine import Engine, Session
 from infra.postgres.engine_file import FILE, load_engine
+from infra.roles import PLAYBOOKS
 from policy.estate import WebApp
 from tasks.step import Work
 

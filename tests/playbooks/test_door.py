@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ansible import PLAYBOOKS
+from infra.roles import PLAYBOOKS
 from tests.ports import free_port
 
 DOOR = PLAYBOOKS / "roles" / "door" / "files" / "door.py"

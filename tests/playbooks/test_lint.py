@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.ansible import PLAYBOOKS
 from infra.application_trial import RELEASES
+from infra.roles import PLAYBOOKS
 
 BIN = Path(sys.executable).parent
 

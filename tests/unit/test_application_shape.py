@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.ansible import PLAYBOOKS
 from infra.application_shape import STAGES, shape_findings
+from infra.roles import PLAYBOOKS
 from policy.names import ApplicationName
 from portal.cli.application_commands import application_app
 
