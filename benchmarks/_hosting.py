@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from benchmarks._book import Book, Work
+from benchmarks._experience import Experience
 from benchmarks._witness import Witness
-from policy.durations import Observation, Phase, estimate
+from policy.durations import Phase
 from policy.errors import Refused
 from policy.estate import Estate
 from policy.lifecycle import SCHEDULED, TO_BE_SCHEDULED, Actor, Event, advance
@@ -70,11 +71,10 @@ class Hosting:
         self.waited: list[timedelta] = []
         self.eta_errors: list[timedelta] = []
         self.eta_held = 0
-        self._size = size
+        self._experience = Experience(size)
         self._truth, self._failures, self._failing = truth, failures, failing
         self._calendars = Calendars(estate, now)
         self._capacities = capacities_of(estate)
-        self._history: dict[SiteId, list[Observation]] = {}
         self._planner = Planner(Queue(now=now, waiting=(), capacities=self._capacities))
         self._numbers = 0
         self._open: dict[RequestId, Book] = {}
@@ -105,7 +105,7 @@ class Hosting:
                 raise Refused(f"site: {book.waiting.id} asks for the same already")
         self._numbers += 1
         request = RequestId.of(self._numbers)
-        took = estimate(kind, site, self._size(site), self._history.get(site, []))
+        took = self._experience.expects(kind, site)
         waiting = Waiting(
             id=request,
             kind=kind,
@@ -257,13 +257,14 @@ class Hosting:
     def _end(self, run: RunId, work: Work) -> None:
         del self.works[run]
         book = self.books[work.request]
+        asked = book.waiting.kind, book.waiting.site
         self.witness.ended(book.waiting, work.began, work.ends, self.now)
         if work.back:
-            self._observe(book.waiting, Phase.PUT_BACK, work.back)
+            self._experience.saw(*asked, Phase.PUT_BACK, work.back, self.now)
             self._event(book, Event.PUT_BACK, Actor.FRESHET)
             self._mail("put back")
             return
-        self._observe(book.waiting, Phase.WORK, work.took)
+        self._experience.saw(*asked, Phase.WORK, work.took, self.now)
         self._event(book, Event.COMPLETE, Actor.FRESHET)
         book.completed += 1
         self._mail("completed")
@@ -278,17 +279,6 @@ class Hosting:
         self._event(book, Event.RETRY, Actor.CONTACT)
         book.waiting = replace(book.waiting, confirmed=None, asked_at=self.now)
         self._open[request] = book
-
-    def _observe(self, waiting: Waiting, phase: Phase, took: timedelta) -> None:
-        seen = Observation(
-            site=waiting.site,
-            kind=waiting.kind,
-            phase=phase,
-            took=took,
-            size=self._size(waiting.site),
-            at=self.now,
-        )
-        self._history[waiting.site] = [*self._history.get(waiting.site, []), seen][-40:]
 
     def _event(self, book: Book, event: Event, by: Actor) -> None:
         book.state = advance(*book.state, event, by)
