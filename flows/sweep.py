@@ -15,6 +15,7 @@ from infra.ledger import requests, runs
 from policy.errors import FreshetError, Refused, Unavailable
 from policy.names import RequestId
 from policy.request import Kind
+from tasks.drop_copies import drop_copies
 from tasks.drop_dumps import drop_dumps
 from tasks.engine_clean_up import clean_up_engines
 from tasks.golden import tidy_images
@@ -85,6 +86,7 @@ def _tidy(world: World, *, dry_run: bool) -> list[str]:
         return [
             *tidy(world, dry_run=dry_run),
             *drop_dumps(world, dry_run=dry_run),
+            *drop_copies(world, dry_run=dry_run),
             *clean_up_engines(world, dry_run=dry_run),
         ]
     except Refused as error:

@@ -6,14 +6,12 @@ snapshot by rename and the code is switched back, so that no site is left on a h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from policy.errors import NeedsHuman
-from policy.estate import Site
-from tasks import snapshots
-from tasks.application import CHANGE_OVER, served, stages
+from tasks.application import CHANGE_OVER, stages
 from tasks.releases import target_release
-from tasks.server_session import server_session
+from tasks.snapshots import kept
 from tasks.step import Step, Work
 
 
@@ -31,32 +29,18 @@ def _do(work: Work) -> Mapping[str, object]:
 
 
 def _undo(work: Work) -> None:
-    sites = served(work)[1]
-    _all_restorable(work, sites)
-    stages(work, "stop", "put_back", release=target_release(work))
-    for site in sites:
-        with server_session(work, site) as session:
-            work.prove()
-            snapshots.restore(work, session, site)
-        work.mid()
-
-
-def _all_restorable(work: Work, sites: Sequence[Site]) -> None:
-    """Nothing is restored unless everything can be: half an application on the old state helps nobody.
-
-    Raises:
-        NeedsHuman: a snapshot is gone although its database was not restored yet.
-    """
-    gone = []
-    for site in sites:
-        with server_session(work, site) as session:
-            if not snapshots.is_taken(work, session, site) and not snapshots.is_restored(work, session, site):
-                gone.append(f"the snapshot of database '{site.database}' of {site.id} is gone")
+    servers = kept(work)
+    # Nothing is restored unless everything can be: half an application on the old state helps nobody.
+    gone = [words for keep in servers if (words := keep.gone())]
     if gone:
         raise NeedsHuman(
             "; ".join(gone) + "; nothing was restored, every copy that is left is kept, and the application "
             "stays off line"
         )
+    stages(work, "stop", "put_back", release=target_release(work))
+    for keep in servers:
+        keep.restore()
+        work.mid()
 
 
 change_over = Step(name="change_over", title="Migrate, switch and start", done=_done, do=_do, undo=_undo)

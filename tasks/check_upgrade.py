@@ -16,7 +16,7 @@ from tasks.application import served, stages
 from tasks.check_health import baselines, wait_until_healthy
 from tasks.releases import installed_release, target_release
 from tasks.server_session import server_session
-from tasks.snapshots import choice_of
+from tasks.snapshots import kept
 from tasks.step import Step, Work
 
 
@@ -47,12 +47,10 @@ def _do(work: Work) -> Mapping[str, object]:
                     findings.append(f"database: '{site.database}' of {site.id} does not exist")
                     continue
                 sizes[site.database] = snapshot.size(session, site.database)
-                try:
-                    choice_of(work, session, site)
-                except Refused as refused:
-                    findings.extend(refused.findings)
         except Unavailable as error:
             findings.append(f"database: {error}")
+    if not findings:
+        findings += _snapshot_findings(work)
     if not findings:
         try:
             wait_until_healthy(work, before)
@@ -61,6 +59,21 @@ def _do(work: Work) -> Mapping[str, object]:
     if findings:
         raise Refused(*findings)
     return {"from_version": str(before.version), "database_bytes": sizes, "baselines": baselines(work)}
+
+
+def _snapshot_findings(work: Work) -> list[str]:
+    found: list[str] = []
+    try:
+        for keep in kept(work):
+            try:
+                keep.choice()
+            except Refused as refused:
+                found.extend(refused.findings)
+    except Refused as refused:
+        found.extend(refused.findings)
+    except (StepFailed, Unavailable) as error:
+        found.append(f"snapshot: {error}")
+    return found
 
 
 def _undo(work: Work) -> None:

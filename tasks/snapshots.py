@@ -1,89 +1,236 @@
 """The snapshots of a run, whatever their kind: taken, looked for, put back and dropped in one way.
 
 Invariant: which kind there is, is found by looking; a snapshot is put back by a rename, and is there until
-its run has ended.
+its run has ended. What belongs to one server is decided together, because some kinds hold a whole server.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
-import psycopg
-
+from infra.ansible import PLAYBOOKS, StageResult, run_stages
+from infra.ansible_events import Outcome, TaskEvent
+from infra.aws_client import client
 from infra.postgres import snapshot
+from infra.postgres.cluster_file import FILE, ServerFiles, load_clusters
 from infra.postgres.session import connect
-from infra.postgres.snapshot_choice import Choice, Kind, choose
+from infra.postgres.snapshot_choice import Choice, Parts, choose, kind_named
 from infra.postgres.snapshot_dump import Dump
-from policy.estate import Site
+from infra.postgres.snapshot_files import DumpedFiles
+from infra.postgres.snapshot_kind import Admin, Demand, Kind, Sessions, WholeServer
+from infra.postgres.snapshot_physical import Physical
+from infra.postgres.snapshot_rds import SUFFIXES, Rds
+from infra.postgres.snapshot_template import Template
+from infra.rds_instances import RdsInstances
+from policy.errors import NeedsHuman, Unavailable
+from policy.estate import DatabaseServer, Site
+from policy.names import DatabaseName, ServerName
+from tasks.application import served
+from tasks.server_session import server_session
 from tasks.step import Work
 
-Admin = psycopg.Connection[Any]
+PLAYBOOK = PLAYBOOKS / "snapshot.yml"
 
 
-def choice_of(work: Work, admin: Admin, site: Site) -> Choice:
-    """The kind of snapshot that the server allows for the site's database.
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The databases of the web application on one server, and the ways to keep them.
+
+    Attributes:
+        sites: whose databases, Production first.
+        possible: the snapshots of each kind that this run could have of them.
+        whole: those of them that hold the whole server.
+        absent: why the other kinds are not possible at all.
+    """
+
+    work: Work
+    sites: Sequence[Site]
+    possible: Mapping[Kind, Parts]
+    whole: Sequence[WholeServer]
+    absent: Mapping[Kind, str]
+
+    def choice(self) -> Choice:
+        """The kind that the server allows.
+
+        Raises:
+            Refused: it allows none, or not the one that the estate asks for.
+            Unavailable: the server or its host does not answer.
+        """
+        told = self.work.estate.webapp(self.sites[0].id).variables
+        wanted, room = told.get("snapshot"), told.get("snapshot_room_gb")
+        with server_session(self.work, self.sites[0]) as session:
+            size = sum(snapshot.size(session, site.database) for site in self.sites)
+        demand = Demand(
+            size=size,
+            room=None if room is None else int(float(str(room)) * 1e9),
+            wanted=None if wanted is None else kind_named(wanted),
+        )
+        return choose(self.possible, demand, absent=self.absent)
+
+    def is_taken(self) -> bool:
+        """Whether this run has complete snapshots of all the databases."""
+        try:
+            return any(all(part.is_taken() for part in parts) for parts in self._in_order())
+        except Unavailable:
+            if not self.whole:
+                raise
+            return False  # The server may be stopped for its snapshot; `take` brings it up.
+
+    def take(self) -> tuple[Choice, int]:
+        """Take what is missing, proven readable; the choice and its bytes.
+
+        Raises:
+            Refused, StepFailed: it cannot be taken.
+            Unavailable: try again.
+        """
+        try:
+            chosen = self.choice()
+        except Unavailable:
+            if not self.whole:
+                raise
+            for holder in self.whole:
+                self.work.prove()
+                holder.bring_up()
+            chosen = self.choice()
+        size = 0
+        for part in chosen.parts:
+            self.work.prove()
+            size += part.take(at=self.work.clock.now())
+        return chosen, size
+
+    def gone(self) -> str:
+        """What cannot be put back any more; empty when everything can."""
+        if self._restorable():
+            return ""
+        told = ", ".join(f"'{site.database}' of {site.id}" for site in self.sites)
+        return f"the snapshot of database {told} is gone"
+
+    def restore(self) -> None:
+        """Put them into place, as far as they are not.
+
+        Raises:
+            NeedsHuman: they cannot be put into place; what there is was left as it is.
+        """
+        parts = self._restorable()
+        if not parts:
+            raise NeedsHuman(self.gone())
+        for part in parts:
+            self.work.prove()
+            part.restore(at=self.work.clock.now())
+
+    def drop(self) -> None:
+        """Drop them, in whatever state they are; the server runs afterwards."""
+        for parts in self._in_order():
+            for part in parts:
+                self.work.prove()
+                part.drop()
+
+    def _restorable(self) -> Parts:
+        return next(
+            (
+                parts
+                for parts in self._in_order()
+                if all(part.is_taken() or part.is_restored() for part in parts)
+            ),
+            (),
+        )
+
+    def _in_order(self) -> Iterator[Parts]:
+        """The kind that the journal names comes first, then what holds whole servers."""
+        noted = self.work.fact("take_snapshot", "snapshots")
+        facts = noted.get(str(self.sites[0].database)) if isinstance(noted, Mapping) else None
+        named = facts.get("kind") if isinstance(facts, Mapping) else None
+        whole = {part.kind for part in self.whole}
+        for kind in sorted(self.possible, key=lambda kind: (kind.value != named, kind not in whole)):
+            yield self.possible[kind]
+
+
+def kept(work: Work) -> tuple[Kept, ...]:
+    """What there is to keep of the request's web application, one for each server.
 
     Raises:
-        Refused: it allows none, or not the one that the estate asks for.
+        Refused: what is declared of servers' files has mistakes.
     """
-    told = work.estate.webapp(site.id).variables
-    wanted, room = told.get("snapshot"), told.get("snapshot_room_gb")
-    return choose(
-        admin,
-        work.estate.servers[site.server],
-        site.database,
-        size=snapshot.size(admin, site.database),
-        wanted=None if wanted is None else str(wanted),
-        room=None if room is None else int(float(str(room)) * 1e9),
-    )
+    by_server: dict[ServerName, list[Site]] = {}
+    for site in served(work)[1]:
+        by_server.setdefault(site.server, []).append(site)
+    files = load_clusters(work.settings.estate.parent / FILE, work.estate)
+    return tuple(_kept(work, sites, files.get(server)) for server, sites in by_server.items())
 
 
-def is_taken(work: Work, admin: Admin, site: Site) -> bool:
-    """Whether this run has a complete snapshot of the site's database."""
-    return snapshot.is_taken(admin, site.database, work.run) or dump_of(work, site).is_taken()
+def _kept(work: Work, sites: Sequence[Site], files: ServerFiles | None) -> Kept:
+    server = work.estate.servers[sites[0].server]
+    databases = tuple(site.database for site in sites)
+
+    @contextmanager
+    def sessions(database: str) -> Iterator[Admin]:
+        with connect(server, database, server.owner, work.secrets, run=work.run, autocommit=True) as session:
+            # A worker that was frozen before this is refused; one frozen after it finds its session ended.
+            work.prove()
+            yield session
+
+    possible: dict[Kind, Parts] = {
+        Kind.TEMPLATE: [Template(database=name, run=work.run, sessions=sessions) for name in databases],
+        Kind.DUMP: [DumpedFiles(dump=_dump(work, server, name), sessions=sessions) for name in databases],
+    }
+    absent: dict[Kind, str] = {}
+    whole: list[WholeServer] = []
+    if files is None:
+        absent[Kind.PHYSICAL] = f"{FILE} does not say where the server's files lie"
+    else:
+        whole.append(
+            Physical(files=files, databases=databases, sessions=sessions, play=partial(_play, work, files))
+        )
+    if server.host.endswith(SUFFIXES):
+        whole.append(_rds(work, server, databases, sessions))
+    else:
+        absent[Kind.RDS] = "the server is not one of AWS"
+    possible |= {part.kind: [part] for part in whole}
+    return Kept(work=work, sites=sites, possible=possible, whole=whole, absent=absent)
 
 
-def take(work: Work, admin: Admin, site: Site) -> tuple[Choice, int]:
-    """Take one, proven readable; the choice and its bytes."""
-    chosen, at = choice_of(work, admin, site), work.clock.now()
-    if chosen.kind is Kind.TEMPLATE:
-        return chosen, snapshot.take(admin, site.database, work.run, at=at, strategy=chosen.strategy)
-    server = work.estate.servers[site.server]
-    snapshot.end_sessions(admin, site.database)
-    with connect(server, site.database, server.owner, work.secrets, run=work.run, autocommit=True) as session:
-        return chosen, dump_of(work, site).take(admin, session, at=at)
+def _dump(work: Work, server: DatabaseServer, database: DatabaseName) -> Dump:
+    return Dump(server=server, database=database, secrets=work.secrets, folder=work.scratch, run=work.run)
 
 
-def restore(work: Work, admin: Admin, site: Site) -> bool:
-    """Put it into the database's place; False when nothing was changed before it was taken.
-
-    Raises:
-        NeedsHuman: it is gone, or cannot be built; what there is was left as it is.
-    """
-    at, dump = work.clock.now(), dump_of(work, site)
-    waiting = snapshot.is_taken(admin, site.database, work.run)
-    if not waiting and dump.is_taken() and not snapshot.is_restored(admin, site.database, work.run):
-        dump.build(admin, at=at)
-    return snapshot.restore(admin, site.database, work.run, at=at)
-
-
-def is_restored(work: Work, admin: Admin, site: Site) -> bool:
-    """Whether it stands in the database's place."""
-    return snapshot.is_restored(admin, site.database, work.run)
-
-
-def drop(work: Work, admin: Admin, site: Site) -> None:
-    """Drop it, in whatever state it is."""
-    snapshot.drop(admin, site.database, work.run)
-    dump_of(work, site).forget()
-
-
-def dump_of(work: Work, site: Site) -> Dump:
-    """Where this run's dump of the site's database would lie."""
-    return Dump(
-        server=work.estate.servers[site.server],
-        database=site.database,
-        secrets=work.secrets,
-        folder=work.scratch,
+def _rds(work: Work, server: DatabaseServer, databases: tuple[DatabaseName, ...], sessions: Sessions) -> Rds:
+    return Rds(
+        server=server,
+        databases=databases,
         run=work.run,
+        sessions=sessions,
+        instances=RdsInstances(client=client("rds", work.settings)),
+        region=work.settings.aws_region,
+        proven=work.prove,
+        say=work.say,
     )
+
+
+def _play(work: Work, files: ServerFiles, stage: str) -> StageResult:
+    """Carry out a stage of the role `postgres_snapshot` on the server's host.
+
+    Raises:
+        StepFailed: a task failed; the message is its own words.
+        Unavailable: the host was not reached.
+    """
+    work.prove()
+    return run_stages(
+        playbook=PLAYBOOK,
+        hosts=[files.host],
+        variables=files.variables(),
+        stages=[stage],
+        run=work.run,
+        epoch=work.epoch,
+        scratch=work.scratch,
+        secrets=work.secrets,
+        timeout_s=files.timeout_s,
+        on_event=lambda event: _tell(work, event),
+    )
+
+
+def _tell(work: Work, event: TaskEvent) -> None:
+    if event.outcome is Outcome.STARTED:
+        work.say(f"{event.stage}: {event.task}")

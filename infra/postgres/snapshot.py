@@ -68,12 +68,22 @@ def take(
         raise StepFailed(
             f"database '{database}': a session keeps it busy, so no snapshot can be taken"
         ) from error
-    original, copy = size(admin, database), size(admin, name)
-    if copy < original * SMALLEST_SHARE:
-        raise StepFailed(f"database '{database}': its snapshot has {copy} bytes instead of {original}")
+    copy = prove(admin, database, run)
     dress = read_dress(admin, database)
     tag = Tag(standing=Standing.SNAPSHOT, database=database, run=run, at=at, comment=dress.comment)
     _together(admin, [*dress_statements(name, dress), tag_statement(name, tag)])
+    return copy
+
+
+def prove(admin: Admin, database: DatabaseName, run: RunId) -> int:
+    """Compare the copy with its original; returns its bytes.
+
+    Raises:
+        StepFailed: it is not one.
+    """
+    original, copy = size(admin, database), size(admin, snapshot_name(database, run))
+    if copy < original * SMALLEST_SHARE:
+        raise StepFailed(f"database '{database}': its snapshot has {copy} bytes instead of {original}")
     return copy
 
 

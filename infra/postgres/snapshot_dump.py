@@ -8,6 +8,7 @@ like any other snapshot, so that a restore that fails half-way has changed nothi
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ class Dump:
         """Whether it is complete."""
         return (self.path / "freshet.json").is_file()
 
+    @property
+    def bytes(self) -> int:
+        """What the files of the complete dump take."""
+        return int(json.loads((self.path / "freshet.json").read_text(encoding="utf-8"))["bytes"])
+
     def take(self, admin: Admin, connection: Admin, *, at: datetime) -> int:
         """Write everything of the database into files, and read them once to their end.
 
@@ -89,11 +95,7 @@ class Dump:
             words = ("--format=directory", "--compress=1", f"--jobs={JOBS}", "--lock-wait-timeout=10s")
             ended = run(programs / "pg_dump", *words, f"--file={making}", environment=environment)
             demand(ended, f"dumping '{self.database}'")
-            # All of it is read and unpacked once: a disk that lost a block is noticed now.
-            ended = run(programs / "pg_restore", "--file=/dev/null", str(making), environment=environment)
-            demand(ended, f"reading the dump of '{self.database}'")
-            listed = run(programs / "pg_restore", "--list", str(making), environment=environment)
-        found = len(_DATA_ENTRY.findall(demand(listed, "listing the dump").stdout))
+        found = self.read(admin, making)
         if tables is None or found != int(tables[0]):
             raise StepFailed(
                 f"database '{self.database}': its dump holds {found} tables of {tables and tables[0]}"
@@ -105,6 +107,26 @@ class Dump:
         )
         making.replace(self.path)
         return size
+
+    def read(self, admin: Admin, folder: Path | None = None) -> int:
+        """Read and unpack all of it once, so that a disk that lost a block is noticed; returns its tables.
+
+        Args:
+            admin: a session on the server, which knows the version of the programs.
+            folder: where it lies; its final place unless given.
+
+        Raises:
+            StepFailed: it cannot be read to its end.
+        """
+        place = self.path if folder is None else folder
+        restore = programs_for(admin.info.server_version // 10_000) / "pg_restore"
+        surroundings = {"LC_ALL": "C", "PATH": os.defpath}
+        demand(
+            run(restore, "--file=/dev/null", str(place), environment=surroundings),
+            f"reading the dump of '{self.database}'",
+        )
+        listed = run(restore, "--list", str(place), environment=surroundings)
+        return len(_DATA_ENTRY.findall(demand(listed, "listing the dump").stdout))
 
     def build(self, admin: Admin, *, at: datetime) -> None:
         """Make the closed snapshot database from the files, ready to be renamed into place.

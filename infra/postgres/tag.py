@@ -109,6 +109,16 @@ def tagged(admin: psycopg.Connection[Any]) -> tuple[TaggedDatabase, ...]:
     return tuple(found)
 
 
+def database_of(name: str, comment: str | None) -> str | None:
+    """The declared database that `name` was made from or for by a run; None when no run made it."""
+    derived, tag = _DERIVED.fullmatch(name), _parse(comment)
+    return (
+        tag.database
+        if derived is not None and tag is not None and derived["database"] == tag.database
+        else None
+    )
+
+
 def _parse(comment: str | None) -> Tag | None:
     if comment is None or not comment.startswith(_PREFIX):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets as random_words
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from infra.postgres import snapshot
 from infra.postgres.digest import digests
 from infra.postgres.dress import read_dress
 from infra.postgres.incoming import exists
-from infra.postgres.snapshot_choice import Choice, Kind, choose
+from infra.postgres.snapshot_choice import Choice, Parts, choose, kind_named
 from infra.postgres.snapshot_dump import Dump
+from infra.postgres.snapshot_files import DumpedFiles
+from infra.postgres.snapshot_kind import Demand, Kind
+from infra.postgres.snapshot_template import Template
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
 from infra.stack.roles import OWNER_GROUPS, DatabaseRole, establish
@@ -160,31 +163,52 @@ def test_what_cannot_be_read_is_not_taken(place: Place) -> None:
         assert place.dump.forget() or not place.dump.path.parent.joinpath(f"{place.database}.making").exists()
 
 
+def possible(place: Place) -> dict[Kind, Parts]:
+    def sessions(database: str) -> Session:
+        return place.session(database)
+
+    return {
+        Kind.TEMPLATE: [Template(database=place.database, run=RUN, sessions=sessions)],
+        Kind.DUMP: [DumpedFiles(dump=place.dump, sessions=sessions)],
+    }
+
+
 def test_the_kind_is_what_the_server_allows_and_the_size(place: Place) -> None:
-    with place.session() as admin:
+    absent = {Kind.PHYSICAL: "nobody said where its files lie", Kind.RDS: "not one of AWS"}
 
-        def chosen(size: int = 10**6, *, wanted: str | None = None, room: int | None = None) -> Choice:
-            return choose(admin, place.server, place.database, size=size, wanted=wanted, room=room)
+    def chosen(size: int = 10**6, *, wanted: Kind | None = None, room: int | None = None) -> Choice:
+        return choose(possible(place), Demand(size=size, room=room, wanted=wanted), absent=absent)
 
-        assert (chosen().kind, chosen().strategy) == (Kind.TEMPLATE, "wal_log")
-        assert chosen(size=10**9).strategy == "file_copy"
-        tight = chosen(size=5 * 10**9, room=10**9)
-        assert tight.kind is Kind.DUMP
-        assert tight.why_not[Kind.TEMPLATE] == "it has 5.0 GB, and the server can spare 1.0 GB"
-        assert chosen(wanted="dump").kind is Kind.DUMP
-        assert set(chosen().why_not) == {Kind.DUMP, Kind.PHYSICAL, Kind.RDS}
-        on_aws = choose(
-            admin,
-            replace(place.server, host="x.abc.eu-west-1.rds.amazonaws.com"),
-            place.database,
-            size=10**6,
-        )
-        assert "another address" in on_aws.why_not[Kind.RDS]
-        with pytest.raises(Refused, match="take back every database of the server"):
-            chosen(wanted="physical")
-        with pytest.raises(Refused, match="'tape' is unknown"):
-            chosen(wanted="tape")
-        with psycopg.connect(place.cluster.dsn(), autocommit=True) as superuser:
-            superuser.execute(SQL("alter role {} nocreatedb").format(Identifier(place.server.owner.user)))
-        with pytest.raises(Refused, match="may not create databases"):
-            chosen()
+    assert chosen().kind is Kind.TEMPLATE
+    assert chosen().why_not == {**absent, Kind.DUMP: "a quicker kind is possible"}
+    tight = chosen(size=5 * 10**9, room=10**9)
+    assert tight.kind is Kind.DUMP
+    assert tight.why_not == {**absent, Kind.TEMPLATE: "it has 5.0 GB, and the server can spare 1.0 GB"}
+    assert chosen(wanted=Kind.DUMP).kind is Kind.DUMP
+    assert chosen(wanted=Kind.DUMP).why_not[Kind.TEMPLATE] == "the estate asks for another"
+    with pytest.raises(Refused, match="physical: nobody said where its files lie"):
+        chosen(wanted=Kind.PHYSICAL)
+    with pytest.raises(Refused, match="'tape' is unknown; use template, physical, rds, dump"):
+        kind_named("tape")
+    with psycopg.connect(place.cluster.dsn(), autocommit=True) as superuser:
+        superuser.execute(SQL("alter role {} nocreatedb").format(Identifier(place.server.owner.user)))
+    with pytest.raises(Refused, match=r"template: .* may not create databases.*dump: .* may not create"):
+        chosen()
+
+
+@pytest.mark.parametrize("kind", [Kind.TEMPLATE, Kind.DUMP])
+def test_every_kind_of_a_database_keeps_the_same_promises(place: Place, kind: Kind) -> None:
+    before, (kept,) = place.state(), possible(place)[kind]
+    assert not kept.is_taken()
+    size = kept.take(at=AT)
+    assert kept.is_taken()
+    assert kept.take(at=AT) == size, "what is there is not taken anew"
+    kept.prove()
+    place.migrate()
+    assert not kept.is_restored()
+    assert kept.restore(at=AT)
+    assert kept.is_restored()
+    assert not kept.restore(at=AT)
+    assert place.state() == before
+    assert kept.drop() is (kind is Kind.DUMP), "a template copy was put into place"
+    assert not kept.drop()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.postgres_files import sync
 from ansible.module_utils.postgres_making import EMPTY, make_empty
 from ansible.module_utils.postgres_programs import (
     MARK,
@@ -96,15 +96,6 @@ def finish(asked: dict[str, Any], data: Path) -> bool:
     data.replace(final)
     sync(final.parent)
     return True
-
-
-def sync(folder: Path) -> None:
-    """Make names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def keep(asked: dict[str, Any], data: Path) -> bool:

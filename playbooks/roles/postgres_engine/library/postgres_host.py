@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.postgres_files import can_clone, size
 from ansible.module_utils.postgres_programs import (
     MARK,
     ServerError,
@@ -46,35 +43,11 @@ serving: {description: "C(old), C(new) or C(none).", type: str, returned: always
 new_major: {description: "The wanted version.", type: int, returned: always}
 """
 
-FICLONE = 0x40049409
 RESERVE = 1.1
 CONTROL_FILE = re.compile(r"default_version\s*=\s*'([^']+)'")
 MB = 1_000_000
 SMALL = 200 * MB
 """What a version takes before anything is in it, and its log."""
-
-
-def size(folder: Path) -> int:
-    """Bytes on disk below `folder`; files that vanish meanwhile do not count."""
-    total = 0
-    for here, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                found = (Path(here) / name).lstat()
-                total += found.st_blocks * 512 if stat.S_ISREG(found.st_mode) else 0
-    return total
-
-
-def can_clone(folder: Path) -> bool:
-    """Whether files in `folder` can share their blocks; found out by trying."""
-    with tempfile.TemporaryFile(dir=str(folder)) as one, tempfile.TemporaryFile(dir=str(folder)) as other:
-        one.write(b"\0" * 4096)
-        one.flush()
-        try:
-            fcntl.ioctl(other.fileno(), FICLONE, one.fileno())
-        except OSError:
-            return False
-        return True
 
 
 def extensions(programs: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ MARK = "freshet-engine.json"
 COOKIES = ("FRESHET_RUN", "FRESHET_CALL", "FRESHET_SCRATCH")
 """What marks a process as belonging to a run; a server that serves must outlive the run."""
 ENDED = frozenset({"Z", "X"})
+SPOILT = "calculated crc checksum does not match"
 CONTROL_LINE = re.compile(r"([^:]+):\s+(.*)")
 
 
@@ -63,6 +64,9 @@ def control(folder: Path, data: Path) -> dict[str, str]:
     )
     if done.returncode != 0:
         raise ServerError(f"{data}: {done.stderr.strip()}")
+    # It only warns of it, and what it tells then may be anything.
+    if SPOILT in f"{done.stdout} {done.stderr}".lower():
+        raise ServerError(f"{data}: its control file is spoilt")
     lines = (CONTROL_LINE.match(line) for line in done.stdout.splitlines())
     return {found.group(1): found.group(2).strip() for found in lines if found}
 

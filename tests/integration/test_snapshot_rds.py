@@ -1,0 +1,297 @@
+"""A snapshot by RDS against an emulated AWS: proven, put back under the old name, finished after any crash.
+
+The emulator knows no waiting and no data: what is proven here is which calls are made, in which order, with
+which words, and that each may be the last one of a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+from moto.server import ThreadedMotoServer
+from psycopg.sql import SQL, Identifier
+
+from infra.postgres.snapshot_kind import Admin, Demand, Kind
+from infra.postgres.snapshot_rds import NOT_BEFORE, RUN, Patience, Rds
+from infra.rds_instances import RdsInstances, set_up
+from infra.stack.cluster import Cluster
+from policy.errors import NeedsHuman, StepFailed, TimedOut, Unavailable
+from policy.estate import DatabaseServer, Login
+from policy.names import DatabaseName, RunId, SecretName, ServerName
+
+AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+REGION = "eu-west-1"
+OWN, COPY, FAILED = "lakeside", "lakeside-freshet-r5a1", "lakeside-freshet-failed-r5a1"
+
+
+class Killed(BaseException):
+    """The worker is gone; nothing catches this."""
+
+
+@dataclass
+class Wire:
+    """The client, through which a test may let calls fail, or be a worker's last."""
+
+    client: Any
+    calls: list[str] = field(default_factory=list)
+    dies_after: int | None = None
+    changes: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(**words: object) -> object:
+            answer = getattr(self.client, name)(**words)
+            if not name.startswith("describe"):
+                self.calls.append(name)
+                if self.dies_after == len(self.calls):
+                    raise Killed
+            return self.changes.get(name, lambda same: same)(answer)
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def wire(endpoint: str) -> Wire:
+    client: Any = boto3.client(
+        "rds",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    for instance in client.describe_db_instances()["DBInstances"]:
+        name = instance["DBInstanceIdentifier"]
+        client.modify_db_instance(DBInstanceIdentifier=name, DeletionProtection=False)
+        client.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+    for snapshot in client.describe_db_snapshots()["DBSnapshots"]:
+        client.delete_db_snapshot(DBSnapshotIdentifier=snapshot["DBSnapshotIdentifier"])
+    for group in client.describe_db_parameter_groups()["DBParameterGroups"]:
+        if not group["DBParameterGroupName"].startswith("default"):
+            client.delete_db_parameter_group(DBParameterGroupName=group["DBParameterGroupName"])
+    client.create_db_parameter_group(
+        DBParameterGroupName="lakeside-18", DBParameterGroupFamily="postgres18", Description="its own"
+    )
+    client.create_db_instance(
+        DBInstanceIdentifier=OWN, Engine="postgres", DBInstanceClass="db.m7g.large", AllocatedStorage=40,
+        MasterUsername="freshet", MasterUserPassword="not-a-secret", Port=5433, MultiAZ=True,
+        VpcSecurityGroupIds=["sg-0a", "sg-0b"], DBParameterGroupName="lakeside-18",
+        DeletionProtection=True, Tags=[{"Key": "customer", "Value": "lakeside"}],
+    )  # fmt: skip
+    return Wire(client)
+
+
+@contextmanager
+def closed(database: str) -> Iterator[Admin]:
+    if database:
+        raise Unavailable("nobody is let in here")
+    yield psycopg.connect()
+
+
+@contextmanager
+def opened(_database: str) -> Iterator[Any]:
+    yield "that it opens is all that is asked"
+
+
+def snapshot(wire: Wire, **more: object) -> Rds:
+    host = wire.client.describe_db_instances()["DBInstances"][0]["Endpoint"]["Address"]
+    made = Rds(
+        server=DatabaseServer(
+            name=ServerName("live"),
+            host=f"{OWN}.{host.partition('.')[2]}",
+            port=5433,
+            production=True,
+            system_identifier=None,
+            owner=Login(user="owner", secret=SecretName("owner")),
+            reader=None,
+        ),
+        databases=(DatabaseName("lakeside"),),
+        run=RunId("r5a1"),
+        sessions=opened,
+        instances=RdsInstances(client=wire),
+        region=REGION,
+        proven=lambda: None,
+        say=lambda _: None,
+        patience=Patience(take_s=2, restore_s=2, every_s=0.01),
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def names(wire: Wire) -> dict[str, str]:
+    """Each instance, and the identity that it keeps through changes of name."""
+    found = wire.client.describe_db_instances()["DBInstances"]
+    return {each["DBInstanceIdentifier"]: each["DbiResourceId"] for each in found}
+
+
+def test_it_is_taken_proven_put_back_under_the_old_name_and_dropped(wire: Wire) -> None:
+    kept, (old,) = snapshot(wire), wire.client.describe_db_instances()["DBInstances"]
+    assert not kept.is_taken()
+    assert kept.take(at=AT) == 40 * 2**30
+    assert kept.is_taken()
+    kept.prove()
+    assert kept.take(at=AT) == 40 * 2**30, "a second time it is found"
+    assert wire.calls == ["create_db_snapshot"]
+    assert kept.restore(at=AT)
+    assert kept.is_restored()
+    assert set(names(wire)) == {OWN, FAILED}
+    assert names(wire)[FAILED] == old["DbiResourceId"], "what the run made is kept"
+    found = {
+        each["DBInstanceIdentifier"]: each for each in wire.client.describe_db_instances()["DBInstances"]
+    }
+    new = found[OWN]
+    assert set_up(new) == set_up(old)
+    assert set_up(old)["VpcSecurityGroupIds"] == ["sg-0a", "sg-0b"]
+    assert set_up(old)["DBParameterGroupName"] == "lakeside-18"
+    tags = {tag["Key"]: tag["Value"] for tag in new["TagList"]}
+    assert tags["customer"] == "lakeside"
+    assert not kept.restore(at=AT), "a second time there is nothing to do"
+    (left,) = [line for line in kept.clear() if "left alone" in line]
+    assert FAILED in left
+    assert not kept.drop()
+
+
+@pytest.mark.parametrize("last", range(1, 5))
+def test_a_worker_that_dies_after_any_call_leaves_what_its_successor_finishes(wire: Wire, last: int) -> None:
+    before = names(wire)[OWN]
+
+    def work() -> None:
+        kept = snapshot(wire)
+        kept.take(at=AT)
+        kept.restore(at=AT)
+
+    wire.dies_after = last
+    with pytest.raises(Killed):
+        work()
+    wire.dies_after = None
+    work()
+    restored = ["restore_db_instance_from_db_snapshot", "modify_db_instance", "modify_db_instance"]
+    assert wire.calls == ["create_db_snapshot", *restored], "no call was made twice"
+    assert set(names(wire)) == {OWN, FAILED}
+    assert names(wire)[FAILED] == before
+
+
+def test_a_snapshot_that_fails_is_told_and_forgotten(wire: Wire) -> None:
+    def failing(answer: Any) -> Any:  # noqa: ANN401
+        for found in answer["DBSnapshots"]:
+            found["Status"] = "failed"
+        return answer
+
+    kept = snapshot(wire)
+    wire.changes["describe_db_snapshots"] = failing
+    with pytest.raises(StepFailed, match="could not take snapshot 'lakeside-freshet-r5a1'"):
+        kept.take(at=AT)
+    assert not kept.is_taken()
+    assert set(names(wire)) == {OWN}
+    wire.changes.clear()
+    assert kept.drop()
+
+
+def test_one_that_is_not_this_run_s_or_too_old_is_not_believed(wire: Wire) -> None:
+    kept = snapshot(wire)
+    wire.client.create_db_snapshot(DBInstanceIdentifier=OWN, DBSnapshotIdentifier=COPY)
+    with pytest.raises(StepFailed, match="this run did not take it"):
+        kept.prove()
+    wire.client.delete_db_snapshot(DBSnapshotIdentifier=COPY)
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    wire.client.create_db_snapshot(
+        DBInstanceIdentifier=OWN,
+        DBSnapshotIdentifier=COPY,
+        Tags=[{"Key": RUN, "Value": "r5a1"}, {"Key": NOT_BEFORE, "Value": later}],
+    )
+    assert not kept.is_taken()
+    with pytest.raises(StepFailed, match="before the application had stopped"):
+        kept.prove()
+    with pytest.raises(NeedsHuman, match="before the application had stopped"):
+        kept.restore(at=AT)
+    assert set(names(wire)) == {OWN}
+
+
+def test_waiting_is_bounded_and_a_server_that_does_not_come_back_needs_somebody(wire: Wire) -> None:
+    def creating(answer: Any) -> Any:  # noqa: ANN401
+        for found in answer["DBSnapshots"]:
+            found["Status"] = "creating"
+        return answer
+
+    said: list[str] = []
+    kept = snapshot(wire, patience=Patience(take_s=0.1, restore_s=0.1, every_s=0.01), say=said.append)
+    wire.changes["describe_db_snapshots"] = creating
+    with pytest.raises(TimedOut, match="takes snapshot 'lakeside-freshet-r5a1' for longer than 0 s"):
+        kept.take(at=AT)
+    assert any("% of snapshot" in line for line in said)
+    wire.changes.clear()
+    kept.take(at=AT)
+    with pytest.raises(NeedsHuman, match="look in RDS which of them serves"):
+        replace(kept, sessions=closed).restore(at=AT)
+    assert kept.restore(at=AT) is False, "it only had to come up"
+
+
+def test_a_worker_that_lost_the_run_touches_nothing_more(wire: Wire) -> None:
+    kept = snapshot(wire)
+    kept.take(at=AT)
+
+    def lost() -> None:
+        raise Unavailable("another worker took the run over")
+
+    with pytest.raises(Unavailable):
+        replace(kept, proven=lost).restore(at=AT)
+    assert names(wire).keys() == {OWN, COPY}, "what it had begun is there, nothing was renamed"
+
+
+def test_what_aws_refuses_and_what_it_does_not_answer(wire: Wire, endpoint: str) -> None:
+    away = boto3.client(
+        "rds", endpoint_url="http://127.0.0.1:9", region_name=REGION, aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="rds snapshot lakeside-freshet-r5a1: no answer"):
+        replace(snapshot(wire), instances=RdsInstances(client=away)).is_taken()
+    assert RdsInstances(client=wire).instance("nobody") is None
+    RdsInstances(client=wire).forget("nobody")
+    assert endpoint
+    kept = snapshot(wire)
+    with pytest.raises(StepFailed, match="it is gone"):
+        kept.prove()
+    wire.client.modify_db_instance(DBInstanceIdentifier=OWN, DeletionProtection=False)
+    wire.client.delete_db_instance(DBInstanceIdentifier=OWN, SkipFinalSnapshot=True)
+    with pytest.raises(NeedsHuman, match="knows no instance 'lakeside'"):
+        replace(kept, server=kept.server).restore(at=AT)
+
+
+def test_it_is_refused_where_it_would_take_others_back_or_could_not_be_put_back(
+    wire: Wire, trial_cluster: Cluster
+) -> None:
+    kept = snapshot(wire)
+    demand = Demand(size=10**9, wanted=Kind.RDS)
+    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as admin:
+        rows = admin.execute("select datname::text from pg_database where not datistemplate").fetchall()
+        ours = tuple(DatabaseName(name) for (name,) in rows if name != "postgres" and "__" not in name)
+
+        @contextmanager
+        def asked(_database: str) -> Iterator[Admin]:
+            yield admin
+
+        alone = replace(kept, sessions=asked, databases=ours)
+        assert alone.why_not(demand) == ""
+        admin.execute(SQL("create database {}").format(Identifier("payroll_r5")))
+        assert "would take back 'payroll_r5' as well" in alone.why_not(demand)
+        admin.execute(SQL("drop database {}").format(Identifier("payroll_r5")))
+        assert "FRESHET_AWS_REGION" in replace(alone, region="us-east-1").why_not(demand)
+        long = replace(alone.server, host=f"{'a' * 50}.{alone.server.host.partition('.')[2]}")
+        assert "too long" in replace(alone, server=long).why_not(demand)
+        wire.client.create_db_instance_read_replica(
+            DBInstanceIdentifier="lakeside-reader", SourceDBInstanceIdentifier=OWN
+        )
+        assert "replicas would go on" in alone.why_not(demand)
