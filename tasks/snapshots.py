@@ -59,8 +59,7 @@ class Kept:
             Refused: it allows none, or not the one that the estate asks for.
             Unavailable: the server or its host does not answer.
         """
-        told = self.work.estate.webapp(self.sites[0].id).variables
-        wanted, room = told.get("snapshot"), told.get("snapshot_room_gb")
+        wanted, room = self._told("snapshot"), self._told("snapshot_room_gb")
         with server_session(self.work, self.sites[0]) as session:
             size = sum(snapshot.size(session, site.database) for site in self.sites)
         demand = Demand(
@@ -127,6 +126,11 @@ class Kept:
             for part in parts:
                 self.work.prove()
                 part.drop()
+
+    def _told(self, variable: str) -> object:
+        """What the estate says for the web application, or, as a mapping, for each of its servers."""
+        told = self.work.estate.webapp(self.sites[0].id).variables.get(variable)
+        return told.get(str(self.sites[0].server)) if isinstance(told, Mapping) else told
 
     def _restorable(self) -> Parts:
         return next(

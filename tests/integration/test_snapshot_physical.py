@@ -120,7 +120,18 @@ def dedicated(original: Path, tmp_path: Path) -> Iterator[Dedicated]:
         cluster.stop(fast=False)
 
 
-def test_it_is_put_back_whole_and_what_failed_is_kept(dedicated: Dedicated) -> None:
+def test_a_migrated_server_is_put_back_whole(dedicated: Dedicated) -> None:
+    before, keep = dedicated.state(), dedicated.kept()
+    keep.take()
+    assert dedicated.beside() == [TAKEN]
+    dedicated.migrate()
+    keep.restore()
+    assert dedicated.state() == before
+    assert dedicated.beside() == [FAILED]
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_every_kind(dedicated: Dedicated) -> None:
     before, keep = dedicated.state(), dedicated.kept()
     chosen, size = keep.take()
     assert (chosen.kind, chosen.why_not["template"]) == (Kind.PHYSICAL, "the estate asks for another")
@@ -171,6 +182,7 @@ def test_it_is_refused_where_others_would_be_taken_back(dedicated: Dedicated) ->
         assert dedicated.kept().choice().kind is Kind.PHYSICAL
 
 
+@pytest.mark.slow
 def test_it_is_refused_where_its_files_are_not_what_they_should_be(
     dedicated: Dedicated, original: Path
 ) -> None:
@@ -193,6 +205,7 @@ def test_it_is_refused_where_its_files_are_not_what_they_should_be(
         keep.choice()
 
 
+@pytest.mark.slow
 def test_it_is_left_to_a_dump_where_blocks_are_not_shared_and_room_is_scarce(dedicated: Dedicated) -> None:
     (keep,) = kept(dedicated.work(snapshot_room_gb=0.001))
     chosen = keep.choice()
@@ -202,6 +215,7 @@ def test_it_is_left_to_a_dump_where_blocks_are_not_shared_and_room_is_scarce(ded
     assert chosen.why_not["rds"] == "the server is not one of AWS"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoilt", ["page", "control"])
 def test_a_spoilt_copy_is_told_and_is_not_put_into_place(dedicated: Dedicated, spoilt: str) -> None:
     keep = dedicated.kept()
@@ -253,13 +267,14 @@ def killed_at(dedicated: Dedicated, words: str, act: Callable[[Kept], object], *
     end_leftovers("r7a1", 2, dedicated.work().scratch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "nth"),
     [
         ("take: Let the server be as wanted", 1),
-        pytest.param("take: Bring the files into the wanted state", 1, marks=pytest.mark.slow),
+        ("take: Bring the files into the wanted state", 1),
         ("take: Bring the files into the wanted state", 2),
-        pytest.param("take: Let the server be as wanted", 2, marks=pytest.mark.slow),
+        ("take: Let the server be as wanted", 2),
     ],
 )
 def test_a_worker_killed_while_it_takes_leaves_nothing_that_its_successor_cannot_finish(
@@ -278,6 +293,7 @@ def test_a_worker_killed_while_it_takes_leaves_nothing_that_its_successor_cannot
     assert dedicated.state() == before
 
 
+@pytest.mark.slow
 def test_a_half_made_copy_is_dropped_and_the_server_runs(dedicated: Dedicated) -> None:
     before, keep = dedicated.state(), dedicated.kept()
     dedicated.cluster.stop()
@@ -288,6 +304,7 @@ def test_a_half_made_copy_is_dropped_and_the_server_runs(dedicated: Dedicated) -
     assert dedicated.state() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", ["nothing", "the directory"])
 def test_a_put_back_that_was_cut_off_is_finished(dedicated: Dedicated, renamed: str) -> None:
     before, keep = dedicated.state(), dedicated.kept()
@@ -309,6 +326,7 @@ def test_a_put_back_that_was_cut_off_is_finished(dedicated: Dedicated, renamed: 
     assert dedicated.beside() == [FAILED]
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_gone_changes_nothing(dedicated: Dedicated) -> None:
     keep = dedicated.kept()
     keep.take()
