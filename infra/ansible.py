@@ -122,6 +122,7 @@ def run_stages(
             processes.RUN_COOKIE: f"{run}:{epoch}",
             processes.SCRATCH_COOKIE: str(scratch.resolve()),
             processes.CALL_COOKIE: call,
+            **({} if gate is None else {"FRESHET_GATE": str(gate.path.absolute())}),
         }
         code: int | None = None
         try:

@@ -60,6 +60,11 @@ class Ahead:
         """Whether it still waits; one that ended by itself is of no use."""
         return self._thread.is_alive()
 
+    @property
+    def ended(self) -> str:
+        """Why it ended before it was wanted; empty while it waits."""
+        return "" if self.usable else str(self._failure or "it ended without a word")
+
     def go(self) -> StageResult:
         """Let it begin and wait for its end.
 

@@ -6,6 +6,7 @@ its run is left; that it is there or not changes no result, only how long users 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import Lock
 
@@ -14,6 +15,8 @@ from infra.ansible_ahead import Ahead
 from infra.ansible_guard import Gate
 from policy.names import RunId
 from tasks.step import Work
+
+log = logging.getLogger("freshet.ahead")
 
 Words = tuple[str, ...]
 """Everything that tells one playbook run from another."""
@@ -39,7 +42,11 @@ def take_ahead(run: RunId, words: Words) -> Ahead | None:
     """The playbook that waits for `words`, if there is one and it still can be used."""
     with _lock:
         found = _waiting.get(run, {}).pop(words, None)
-    return found if found is not None and found.usable else None
+    if found is not None and not found.usable:
+        # What it was for is done without it, but users wait longer.
+        log.warning("a playbook that was started ahead is of no use: %s", found.ended, extra={"run": run})
+        return None
+    return found
 
 
 def withdraw_ahead(run: RunId) -> None:

@@ -26,8 +26,7 @@ PLAY = """\
   gather_facts: false
   tasks:
     - name: Wait
-      gate: {path: "{{ freshet_gate }}"}
-      delegate_to: localhost
+      ansible.builtin.include_role: {name: gate, tasks_from: wait}
     - name: Work
       ansible.builtin.command:
         argv: [sh, -c, "echo done > '{{ mark }}'; %s"]

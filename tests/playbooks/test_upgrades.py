@@ -56,5 +56,9 @@ def test_a_failure_in_the_middle_is_put_back_and_the_next_attempt_succeeds(
     done = ground.carry_out(ground.ask(NEW))
     assert (done.status, done.outcome) == (Status.COMPLETED, Outcome.DONE), done.reason
     whole(ground, NEW, done)
+    # Each was started ahead and then used: one that was of no use would have left words of its own.
+    evidence = ground.world.settings.run_dir / run_of(done) / "evidence"
+    for play in ("migrate-switch-start", "maintenance_off"):
+        assert len(list(evidence.glob(f"ansible-*-{play}.log"))) == 1, play
     with pytest.raises(Refused, match="already runs"):
         ground.ask(NEW)
