@@ -99,7 +99,8 @@ class Check(_Model):
     Attributes:
         title: what an engineer reads in the report.
         needs: expectations without which the check does not apply.
-        clean_up: statements that remove what the check left in the database.
+        clean_up: statements that remove what the check left in the database; they run before it, for what an
+            interrupted one left, and after it, however it went.
     """
 
     name: Identifier

@@ -51,6 +51,7 @@ class Site:
         self.refusing = 0
         self.slow_s = 0.0
         self.wrong_word = False
+        self.things = ""
         self.asked: list[str] = []
         self.passes: set[str | None] = set()
         site = self
@@ -74,6 +75,12 @@ class Site:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                if self.path == "/things":
+                    with psycopg.connect(site.things) as connection:
+                        taken = connection.execute("SELECT FROM record WHERE id = 99").fetchone()
+                        connection.execute("INSERT INTO record VALUES (99)")
+                    self.answer(409 if taken else 201, b"")
+                    return
                 self.answer(200, b"", yes=body == f"token=abc123&password={WORD}")
 
             def answer(self, status: int, body: bytes, *, yes: bool = False) -> None:
@@ -211,6 +218,45 @@ def test_a_query_cannot_write(checks: Checks, subject: Subject, database: str) -
     assert result.evidence == "database: 25006"
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM record").fetchone() == (7,)
+
+
+def writing(path: str) -> Check:
+    """A check that makes thing 99, which may not be there yet, and then asks for `path`."""
+    made = {"request": "POST /things", "form": {"id": "99"}, "expect": {"status": [201]}}
+    return Check.model_validate(
+        {
+            "name": "writes",
+            "title": "Writes",
+            "http": [made, {"request": f"GET {path}"}],
+            "clean_up": ["DELETE FROM record WHERE id = 99"],
+        }
+    )
+
+
+def things(database: str) -> int:
+    with psycopg.connect(database) as connection:
+        return len(connection.execute("SELECT FROM record WHERE id = 99").fetchall())
+
+
+def test_what_an_interrupted_check_left_is_removed_first(
+    checks: Checks, subject: Subject, site: Site, database: str
+) -> None:
+    site.things = database
+    with psycopg.connect(database) as connection:
+        connection.execute("INSERT INTO record VALUES (99)")
+    results = run_checks(checks.model_copy(update={"checks": (writing("/v"),)}), subject, expect=EXPECT)
+    assert healthy(results), results
+    assert things(database) == 0
+
+
+def test_a_check_that_fails_in_its_middle_leaves_nothing(
+    checks: Checks, subject: Subject, site: Site, database: str
+) -> None:
+    site.things = database
+    site.wrong_word = True
+    results = run_checks(checks.model_copy(update={"checks": (writing("/me"),)}), subject, expect=EXPECT)
+    assert "401" in results[0].evidence, results
+    assert things(database) == 0
 
 
 def test_a_database_that_lets_nobody_in_is_evidence_and_no_crash(checks: Checks, subject: Subject) -> None:

@@ -225,6 +225,24 @@ def test_a_release_that_looks_healthy_and_refuses_its_users(
     assert digest_of(kinto, "production") == rows
 
 
+def test_what_an_interrupted_check_left_is_removed_by_the_next(kinto: Trial) -> None:
+    rows = digest_of(kinto, "sandbox")
+    with signed_in(kinto, "sandbox") as client:
+        for place in ("", "/collections/round", "/collections/round/records/r1"):
+            client.put(f"/v1/buckets/freshet-health{place}", json={"data": {}}).raise_for_status()
+    with kinto.connect("sandbox") as connection:
+        # And a copy may bring what another administrator's check left in Production.
+        connection.execute(
+            "UPDATE access_control_entries SET principal = 'account:earlier'"
+            " WHERE object_id LIKE '/buckets/freshet-health%'"
+        )
+    assert digest_of(kinto, "sandbox") != rows
+    expect = {"version": OLD, "schema_version": "23"}
+    results = run_checks(CHECKS, kinto.subject("sandbox"), expect=expect)
+    assert healthy(results), results
+    assert digest_of(kinto, "sandbox") == rows
+
+
 def test_a_migration_that_hangs_is_cut_off_and_leaves_neither_process_nor_session(kinto: Trial) -> None:
     run = "r12a1"
     alone = {"app_kinto_migrate_together": False}
