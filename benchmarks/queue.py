@@ -55,6 +55,7 @@ def through(ground: QueueGround, *, consumers: int = CONSUMERS, kill_every_s: fl
             working.append(ground.consumer())
             killed_at, kills, then = time.monotonic(), kills + 1, taken
     took = time.monotonic() - began
+    ground.give_up()
     sender.join()
     for each in working:
         each.stop()

@@ -1,23 +1,29 @@
 """The SQS queue on which requests arrive.
 
-Invariant: a message leaves the queue only by `delete` or `dead_letter`, which the caller does after the
-ledger has committed. A message that cannot be read never stands in the way of the next one: it goes to the
-dead-letter queue with its reason, whatever it holds.
+Invariant: a message leaves the queue only by `delete`, `delete_all` or `dead_letter`, which the caller does
+after the ledger has committed. A message that cannot be read never stands in the way of the next one: it goes
+to the dead-letter queue with its reason, whatever it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from infra.aws_client import calling, client
 from infra.settings import Settings
+from policy.errors import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        DeleteMessageBatchRequestEntryTypeDef,
+        DeleteMessageBatchResultTypeDef,
+        MessageAttributeValueTypeDef,
+    )
 
 T = TypeVar("T")
 
@@ -27,6 +33,8 @@ LONGEST_HOLD_S = 43_200
 DEAD_BODY_BYTES = 128 * 1024
 """A dead letter's body is cut here, so that body and reason together fit into every queue's limit."""
 REASON_CHARACTERS = 2000
+NOT_OURS = "ReceiptHandleIsInvalid"
+"""How SQS calls a delivery that has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +122,33 @@ class RequestQueue:
         self._call(
             self._name, lambda url: self._sqs.delete_message(QueueUrl=url, ReceiptHandle=received.receipt)
         )
+
+    def delete_all(self, received: Sequence[Received]) -> None:
+        """Take messages off the queue, up to ten with one call; the ledger has all of them now.
+
+        Raises:
+            Unavailable: the queue does not answer, or keeps some; these come again, and their digests are
+                known then.
+        """
+        for start in range(0, len(received), MOST_AT_ONCE):
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(place), "ReceiptHandle": each.receipt}
+                for place, each in enumerate(received[start : start + MOST_AT_ONCE])
+            ]
+            answer = self._call(self._name, partial(self._delete_batch, entries))
+            # One that was given to somebody else meanwhile, or is gone, is not ours to delete any more.
+            failed = [each for each in answer.get("Failed", []) if each["Code"] != NOT_OURS]
+            if failed:
+                codes = ", ".join(sorted({each["Code"] for each in failed}))
+                raise Unavailable(
+                    f"queue {self._name}: {len(failed)} of {len(entries)} messages were not deleted"
+                    f" ({codes}); they come again and are known"
+                )
+
+    def _delete_batch(
+        self, entries: list[DeleteMessageBatchRequestEntryTypeDef], url: str
+    ) -> DeleteMessageBatchResultTypeDef:
+        return self._sqs.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def dead_letter(self, received: Received, reason: str) -> None:
         """Put a message aside with its reason.

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from infra.ansible import PLAYBOOKS, StageResult, run_stages
+from infra.ansible import StageResult, run_stages
 from infra.ansible_events import Outcome, TaskEvent
+from infra.ansible_start import PLAYBOOKS
 from infra.aws_client import client
 from infra.postgres import snapshot
 from infra.postgres.cluster_file import FILE, ServerFiles, load_clusters

@@ -7,6 +7,8 @@ is away leaves the messages where they are.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import cache
 
 from infra.message import parse_message
 from infra.queue import Received, RequestQueue
@@ -23,7 +25,7 @@ WAIT_S = 10
 
 
 def take_in(world: World) -> int:
-    """Receive once and deal with all that came.
+    """Receive once and deal with all that came, each message in a transaction of its own.
 
     Returns:
         How many messages came.
@@ -31,14 +33,25 @@ def take_in(world: World) -> int:
     Raises:
         Unavailable: the queue or the ledger does not answer; what was not committed comes again.
     """
-    queue = RequestQueue(world.settings)
+    queue = _queue(world)
     messages = queue.receive(wait_s=WAIT_S)
-    for message in messages:
-        _deal_with(world, queue, message)
+    if not messages:
+        return 0
+    committed: list[Received] = []
+    try:
+        with world.ledger.kept() as ledger:
+            here = replace(world, ledger=ledger)
+            for message in messages:
+                if _deal_with(here, queue, message):
+                    committed.append(message)  # noqa: PERF401 - it counts when a later message fails
+    finally:
+        # Also when the ledger went away in between: what it has need not come again.
+        queue.delete_all(committed)
     return len(messages)
 
 
-def _deal_with(world: World, queue: RequestQueue, message: Received) -> None:
+def _deal_with(world: World, queue: RequestQueue, message: Received) -> bool:
+    """Submit or put aside; True when the ledger has committed, so that the message may be deleted."""
     try:
         wish = parse_message(message.body)
         sender = sender_of(message.sender, world.settings.known_senders)
@@ -53,7 +66,7 @@ def _deal_with(world: World, queue: RequestQueue, message: Received) -> None:
                 (world.clock.now(), f"queue:{message.sender[:60]}", str(error), message.id),
             )
         queue.dead_letter(message, str(error))
-        return
+        return False
     log.info(
         "message %s is %s%s",
         message.id,
@@ -61,4 +74,10 @@ def _deal_with(world: World, queue: RequestQueue, message: Received) -> None:
         " (again)" if submitted.repeated else "",
         extra={"action": "take_in", "request": submitted.request.id},
     )
-    queue.delete(message)
+    return True
+
+
+@cache
+def _queue(world: World) -> RequestQueue:
+    """One for the process: making a client takes longer than dealing with a message."""
+    return RequestQueue(world.settings)

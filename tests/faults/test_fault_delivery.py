@@ -193,12 +193,12 @@ def test_a_consumer_that_dies_before_it_deletes_leaves_no_second_request(
     queue.extend(first, 0)
     lost: list[Received] = []
 
-    def fail(_: RequestQueue, received: Received) -> None:
-        lost.append(received)
+    def fail(_: RequestQueue, received: list[Received]) -> None:
+        lost.extend(received)
         raise Unavailable("the queue went away")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RequestQueue, "delete", fail)
+        patch.setattr(RequestQueue, "delete_all", fail)
         with pytest.raises(Unavailable):
             take_in(known)
     queue.extend(lost[0], 0)

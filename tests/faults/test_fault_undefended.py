@@ -23,12 +23,12 @@ from tasks.submit import submit
 from tests.faults import leaf
 from tests.faults.conftest import Damage, start_worker
 from tests.faults.declaration import CONTACT
+from tests.faults.doors import has_people
 from tests.faults.ground import PRODUCTION, SANDBOX, STAGING, Ground, ground_on
 from tests.faults.killing import Trial
 from tests.faults.nursery import Nursery, Worker
 from tests.faults.proxy import proxies
 from tests.faults.undefended import FENCES
-from tests.faults.visitors import has_people
 from tests.faults.waiting import reached, wait_until
 
 pytestmark = pytest.mark.slow

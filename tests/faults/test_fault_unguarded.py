@@ -57,8 +57,9 @@ def test_without_the_refusal_one_bad_message_stops_the_consumer(
 ) -> None:
     taken: list[str] = []
 
-    def careless(_world: object, _queue: object, message: Received) -> None:
+    def careless(_world: object, _queue: object, message: Received) -> bool:
         taken.append(parse_message(message.body).site.customer)
+        return True
 
     good = compose_message(customer="lakeside", site="sandbox", refresh=True)
     messages = [

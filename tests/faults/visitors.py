@@ -7,21 +7,20 @@ may be found later or not.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from policy.names import SiteId
+from tests.faults.doors import Doors, Found, has_people
 from tests.faults.ground import PRODUCTION, SANDBOX, Ground
 
 WRITE_EVERY_S = 0.01
 LOOK_EVERY_S = 0.02
-TRY_EVERY_S = 0.005
-LOOK_AGAIN_S = 0.2
 
 
 @dataclass
@@ -44,20 +43,16 @@ class Visitors:
 
     Attributes:
         mixes: pages of the Sandbox that belonged to more than one generation.
-        canaries: databases in which somebody without rights met a person's data.
-        entered: how often such a one got in somewhere.
-        tries: how often it was tried.
+        doors: what somebody without rights found, when all of it is over.
     """
 
     ground: Ground
     production: Numbers = field(default_factory=Numbers)
     sandbox: Numbers = field(default_factory=Numbers)
     mixes: list[str] = field(default_factory=list)
-    canaries: list[str] = field(default_factory=list)
+    doors: Found = field(default_factory=Found)
     broken: list[str] = field(default_factory=list)
     pages: int = 0
-    entered: int = 0
-    tries: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
 
     def write(self, site: SiteId) -> None:
@@ -100,45 +95,6 @@ class Visitors:
             if not people or {first, last} != {generation}:
                 self.mixes.append(f"generation {generation}: {people} people of {first} to {last}")
 
-    def try_doors(self, role: str, password: str) -> None:
-        """Enter whatever database lets `role` in, and look for a person there."""
-        where = self.ground.trial.dsn("postgres", role)
-        looked: dict[int, float] = {}
-        with psycopg.connect(where, password=password, autocommit=True) as session:
-            while not self.gone.wait(TRY_EVERY_S):
-                self.tries += 1
-                open_ones = session.execute(
-                    "SELECT oid::bigint, datname::text FROM pg_database"
-                    " WHERE datallowconn AND datname LIKE %s AND has_database_privilege(oid, 'CONNECT')",
-                    [f"%\\_{self.ground.word}%"],
-                ).fetchall()
-                for oid, name in open_ones:
-                    # A database that was not open before is entered at once, the others now and then.
-                    now = time.monotonic()
-                    if now - looked.get(oid, 0) > LOOK_AGAIN_S and self._enter(name, role, password):
-                        looked[oid] = now
-
-    def _enter(self, name: str, role: str, password: str) -> bool:
-        try:
-            with psycopg.connect(self.ground.trial.dsn(name, role), password=password) as inside:
-                found = has_people(inside)
-        except psycopg.Error:
-            # It was closed, renamed or dropped in between, or the people's table does not exist yet.
-            return False
-        self.entered += 1
-        if found:
-            self.canaries.append(name)
-        return True
-
-
-def has_people(session: psycopg.Connection) -> bool:
-    """Whether a person of Production can be recognised."""
-    row = session.execute(
-        "SELECT EXISTS (SELECT FROM people WHERE email LIKE 'canary%' OR name LIKE 'Canary%'"
-        " OR notes LIKE '%canary%')"
-    ).fetchone()
-    return bool(row and row[0])
-
 
 def unmasked_databases(ground: Ground) -> list[str]:
     """Databases of the ground on the target's server in which a superuser finds a person of Production."""
@@ -161,6 +117,8 @@ def visitors(ground: Ground) -> Iterator[Visitors]:
     """Visitors on `ground`, gone afterwards."""
     role, password = f"visitor_{ground.word}", f"visits-{ground.word}"
     with ground.admin(ground.trial) as session:
+        # Thousands of log-ins: what is tried here is not how slow the hash is.
+        session.execute("SET scram_iterations = 1")
         session.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), password))
         session.execute(SQL("GRANT pg_read_all_data TO {}").format(Identifier(role)))
         session.execute(
@@ -187,10 +145,11 @@ def visitors(ground: Ground) -> Iterator[Visitors]:
                 lambda: made.write(PRODUCTION),
                 lambda: made.write(SANDBOX),
                 made.read,
-                lambda: made.try_doors(role, password),
             )
         )
     ]
+    where = make_conninfo(ground.trial.dsn("postgres", role), password=password)
+    doors = Doors(where, f"%\\_{ground.word}%")
     for thread in threads:
         thread.start()
     try:
@@ -199,3 +158,4 @@ def visitors(ground: Ground) -> Iterator[Visitors]:
         made.gone.set()
         for thread in threads:
             thread.join(30)
+        made.doors = doors.leave()

@@ -251,3 +251,53 @@ def test_a_ledger_that_is_away_is_unavailable_at_once() -> None:
     ledger = Ledger("host=127.0.0.1 port=1 dbname=none user=nobody")
     with pytest.raises(Unavailable, match="does not answer"), ledger.transaction():
         pass
+
+
+def write_and_refuse(ledger: Ledger, backends: set[int]) -> None:
+    with ledger.transaction() as connection:
+        backends.add(connection.info.backend_pid)
+        connection.execute("insert into event (at, verb, actor) values (now(), 'refuse', 'test')")
+        raise Refused("on purpose")
+
+
+def ask_and_lose(ledger: Ledger, trial_cluster: Cluster) -> None:
+    """Ask for a refresh, and write more in a transaction whose session the server ends."""
+    with ledger.kept() as kept:
+        ask(kept)
+        with kept.transaction() as connection:
+            requests.update(connection, RequestId("R1"), {"reason": "never written"})
+            with psycopg.connect(trial_cluster.dsn(), autocommit=True) as admin:
+                admin.execute("select pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+
+def numbers(ledger: Ledger) -> int:
+    with ledger.transaction() as connection:
+        row = connection.execute("select count(*) as n from request").fetchone()
+    return int(str(row["n"])) if row else 0
+
+
+def test_transactions_on_a_kept_connection_are_each_their_own(ledger: Ledger) -> None:
+    sites = [SiteId.parse(f"lakeside/{name}") for name in ("sandbox", "staging", "preview")]
+    backends: set[int] = set()
+    with ledger.kept() as kept:
+        for site in sites:
+            with pytest.raises(Refused, match="on purpose"):
+                write_and_refuse(kept, backends)
+            ask(kept, site=site)
+            assert numbers(ledger) == sites.index(site) + 1, "it is committed before the next one begins"
+        with pytest.raises(RuntimeError, match="within"), kept.transaction(), kept.transaction():
+            pass
+        assert numbers(kept) == 3
+        with kept.transaction() as connection:
+            row = connection.execute("select count(*) as n from event where actor = 'test'").fetchone()
+    assert row == {"n": 0}, "what was rolled back does not come with the next commit"
+    assert len(backends) == 1
+
+
+def test_a_kept_connection_that_breaks_takes_only_its_own_transaction_along(
+    trial_cluster: Cluster, ledger: Ledger
+) -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        ask_and_lose(ledger, trial_cluster)
+    with ledger.kept() as again, again.transaction() as connection:
+        assert requests.get(connection, RequestId("R1")).reason == ""

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from uuid import uuid4
@@ -66,6 +67,30 @@ def test_the_same_request_sent_five_times_has_one_digest(settings: Settings) -> 
     assert len(received) == 5
     assert len({message.id for message in received}) == 5
     assert len({parse_message(message.body).message_digest for message in received}) == 1
+
+
+def test_many_are_deleted_together(settings: Settings) -> None:
+    queue = RequestQueue(settings)
+    for number in range(13):
+        queue.send(str(number))
+    received = [*queue.receive(wait_s=1), *queue.receive(wait_s=1)]
+    assert len(received) == 13
+    queue.delete_all([])
+    queue.delete_all(received[:12])
+    assert (queue.depth().waiting, queue.depth().in_flight) == (0, 1)
+    gone = replace(received[12], receipt="of a delivery that has ended")
+    queue.delete_all([gone, received[12]])
+    assert queue.depth().in_flight == 0, "the others of the batch are deleted"
+
+
+def test_what_the_queue_keeps_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = RequestQueue(settings)
+    queue.send("x")
+    received = queue.receive(wait_s=1)
+    kept = {"Failed": [{"Id": "0", "SenderFault": False, "Code": "InternalError"}]}
+    monkeypatch.setattr(RequestQueue, "_delete_batch", lambda *_: kept)
+    with pytest.raises(Unavailable, match=r"1 of 1 messages were not deleted \(InternalError\)"):
+        queue.delete_all(received)
 
 
 @pytest.mark.parametrize(
