@@ -148,6 +148,7 @@ SCENARIOS = (
         (
             "tests/integration/test_checks.py::test_good_once_is_not_good",
             "tests/integration/test_checks.py::test_a_site_that_never_answers_well_is_given_up_at_the_deadline",
+            "tests/integration/test_checks.py::test_what_an_interrupted_check_left_is_removed_first",
         ),
     ),
     Scenario(
@@ -167,6 +168,7 @@ SCENARIOS = (
             f"{FAULTS}secrets.py::test_runs_that_fail_write_no_secret",
             f"{FAULTS}secrets.py::test_a_wrong_password_is_told_without_the_password",
             f"{FAULTS}secrets.py::test_no_process_carries_a_secret_on_its_command_line",
+            f"{FAULTS}demo_secrets.py::test_the_demonstration_writes_no_secret",
             "tests/unit/test_redaction.py::test_no_coding_of_a_secret_passes_any_logger",
         ),
         "the same lines show it (test_without_protection_the_same_lines_show_it in tests/unit)",
@@ -213,7 +215,10 @@ SCENARIOS = (
     Scenario(
         23,
         "Prefect's server is down or hangs during a run",
-        (f"{FAULTS}prefect.py::test_a_run_ends_right_without_its_prefect_server",),
+        (
+            f"{FAULTS}prefect.py::test_a_run_ends_right_without_its_prefect_server",
+            f"{FAULTS}prefect.py::test_a_run_that_is_heard_of_no_more_is_shown_as_crashed_until_the_ledger_knows",
+        ),
     ),
     Scenario(
         24,

@@ -130,6 +130,8 @@ def sums(tried: Sequence[Tried]) -> dict[str, object]:
         "kill_failures": sum(each.outcome == "failed" for each in kills),
         **{name: _total(ran, name) for name in ("set_test_minutes", "lost", "mixed", "unmasked")},
         **{name: _total(ran, name) for name in ("set_faults", "set_writes", "set_tries")},
+        **{name: _largest(ran, name) for name in ("poll_ms_p50", "poll_ms_p99")},
+        **{name: _total(ran, name) for name in ("demo_secrets", "demo_places", "demo_mib")},
         "set_test": {
             name.removeprefix("set: "): int(value)
             for each in ran
@@ -173,6 +175,11 @@ def _total(tried: Sequence[Tried], name: str) -> float | None:
         return None
     total = round(sum(found), 2)
     return int(total) if total == int(total) else total
+
+
+def _largest(tried: Sequence[Tried], name: str) -> float | None:
+    """The largest of what tests counted under `name`; None when none of them ran."""
+    return max((float(each.counted[name]) for each in tried if name in each.counted), default=None)
 
 
 def _keep(name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Registers with Prefect what `prefect.yaml` declares, when something about it has changed.
+"""Registers with Prefect what `prefect.yaml` and `automations.yaml` declare, when any of it has changed.
 
 Invariant: what is remembered as registered was registered by this code with this server's database.
 """
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import httpx
 
-from infra.stack import settings_file
+from infra.stack import automations, settings_file
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.processes import cookie
 from policy.errors import Unavailable
 
+AUTOMATIONS = PROJECT / "automations.yaml"
 REGISTER = ("-m", "prefect", "--no-prompt", "deploy", "--all")
 _WITHIN_S = 180.0
 # A deployment's form is made from the flow's parameters, and their types may come from anywhere here.
@@ -25,7 +26,7 @@ _SOURCES = ("flows", "tasks", "infra", "policy")
 
 
 class Deployments:
-    """The deployments of one stack.
+    """The deployments and automations of one stack.
 
     Args:
         layout: where the stack keeps things.
@@ -73,20 +74,22 @@ class Deployments:
             lines = (line.strip(" │╭╰─╮╯") for line in (done.stdout + done.stderr).splitlines())
             said = " / ".join([line for line in lines if line][-4:])
             raise Unavailable(f"they could not be registered: {said} (all of it: {log})")
+        automations.register(self._settings["PREFECT_API_URL"], automations.declared(AUTOMATIONS))
         self._memory.write_text(self._state(), encoding="ascii")
 
     def _state(self) -> str:
         digest = hashlib.sha256(self._database.encode())
         digest.update(Path(sys.executable).as_posix().encode())
-        declared = [PROJECT / "prefect.yaml", PROJECT / "requirements.lock"]
+        declared = [PROJECT / "prefect.yaml", AUTOMATIONS, PROJECT / "requirements.lock"]
         for path in [*declared, *sorted(p for folder in _SOURCES for p in (PROJECT / folder).rglob("*.py"))]:
             digest.update(path.as_posix().encode() + path.read_bytes())
         return f"{digest.hexdigest()} {self._count()}"
 
-    def _count(self) -> int:
-        """How many the server knows: somebody may have deleted one."""
+    def _count(self) -> str:
+        """How many deployments and automations the server knows: somebody may have deleted one."""
+        api = self._settings["PREFECT_API_URL"]
+        acting = automations.count(api, automations.declared(AUTOMATIONS))
         try:
-            url = f"{self._settings['PREFECT_API_URL']}/deployments/count"
-            return int(httpx.post(url, json={}, timeout=10.0).json())
+            return f"{int(httpx.post(f'{api}/deployments/count', json={}, timeout=10.0).json())} {acting}"
         except (httpx.HTTPError, TypeError, ValueError) as error:
             raise Unavailable(f"Prefect does not tell its deployments ({type(error).__name__})") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -24,21 +25,38 @@ class Canaries:
     """
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._forms = {form: name for name, token in tokens.items() for form in _forms(token)}
+        self._forms = {form.encode(): name for name, token in tokens.items() for form in _forms(token)}
         self.places = 0
+        self.bytes = 0
 
     def in_text(self, text: str, place: str) -> list[str]:
         """The secrets that `text` holds."""
+        return self.in_bytes(text.encode("utf-8", "replace"), place)
+
+    def in_bytes(self, data: bytes, place: str) -> list[str]:
+        """The secrets that `data` hold, whatever they are otherwise."""
         self.places += 1
-        return [f"{place}: secret {name}" for form, name in self._forms.items() if form in text]
+        self.bytes += len(data)
+        return [f"{place}: secret {name}" for form, name in self._forms.items() if form in data]
 
     def in_folder(self, folder: Path, *, apart: Iterable[Path] = ()) -> list[str]:
-        """The secrets in the files below `folder`, leaving out `apart`."""
+        """The secrets in the files below `folder`, without `apart`; one with several names is read once."""
         kept = set(apart)
         found = []
+        read: set[tuple[int, int]] = set()
         for path in folder.rglob("*"):
-            if path.is_file() and not kept & {path, *path.parents}:
-                found += self.in_text(path.read_bytes().decode("utf-8", "replace"), str(path))
+            try:
+                told = path.stat()
+                if not stat.S_ISREG(told.st_mode) or kept & {path, *path.parents}:
+                    continue
+                if (told.st_dev, told.st_ino) in read:
+                    continue
+                data = path.read_bytes()
+            except FileNotFoundError:
+                # A server that still runs has removed it meanwhile, or the link leads nowhere.
+                continue
+            read.add((told.st_dev, told.st_ino))
+            found += self.in_bytes(data, str(path))
         return found
 
     def note(self, found: Sequence[str]) -> None:

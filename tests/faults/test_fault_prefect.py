@@ -19,6 +19,8 @@ import pytest
 
 from infra.ledger import displays
 from infra.ledger.displays import Shown
+from infra.stack import automations
+from infra.stack.deployments import AUTOMATIONS
 from policy.request import Kind, Outcome
 from tasks.settle import settle
 from tests.faults.ground import Ground
@@ -29,8 +31,11 @@ from tests.ports import free_port
 
 BOUND_S = 100.0
 """Within this the work has ended and the ledger tells how."""
-FAREWELL_S = 240.0
-"""Prefect's client hangs for 138 s on a server that went away, after the work was done."""
+FAREWELL_S = {signal.SIGKILL: 60.0, signal.SIGSTOP: 180.0}
+"""After this the process is gone. A server that hangs costs thirty seconds a call, one that is dead eleven;
+left to itself, Prefect's client would also try for seven seconds with every event of the run."""
+SILENT_S = 90.0
+"""After this the server's automation takes a run for dead that nothing was heard of."""
 PAGE_S = 45.0
 """For how long the maintenance page may stand, with a server that answers nothing."""
 
@@ -47,6 +52,7 @@ class PrefectServer:
             # As the stack sets them (`infra.stack.settings_file`).
             "PREFECT_CLIENT_MAX_RETRIES": "2",
             "PREFECT_API_REQUEST_TIMEOUT": "10",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_EXTRA_LOGGERS": "freshet",
@@ -107,13 +113,13 @@ def server(tmp_path: Path) -> Iterator[PrefectServer]:
 
 @contextmanager
 def flow(
-    ground: Ground, server: PrefectServer, request: str, point: str, trace: Path
+    ground: Ground, server: PrefectServer, request: str, point: str, trace: Path, action: str = "sleep:3"
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that carries out `request` as a Prefect flow, and stands still at `point` for a while."""
     environment = {
         **server.environment,
         **ground.env,
-        "FRESHET_FAILPOINT": f"{point}=sleep:3",
+        "FRESHET_FAILPOINT": f"{point}={action}",
         "FRESHET_TEST_TRACE": str(trace),
     }
     with (trace.with_suffix(".log")).open("wb") as log:
@@ -124,11 +130,11 @@ def flow(
             stdout=subprocess.PIPE,
             stderr=log,
         )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.mark.slow
@@ -159,7 +165,7 @@ def test_a_run_ends_right_without_its_prefect_server(
         server.send(number)
         wait_until(lambda: ground.request(trial.request).outcome is not None, BOUND_S)
         # What is left is Prefect's own farewell: events and a state that nobody takes.
-        out, _ = process.communicate(timeout=FAREWELL_S)
+        out, _ = process.communicate(timeout=FAREWELL_S[number])
     assert trial.judge(Outcome.DONE) == []
     if trial.kind is Kind.UPGRADE:
         assert page_stood(ground, trial) < PAGE_S
@@ -168,17 +174,49 @@ def test_a_run_ends_right_without_its_prefect_server(
         assert json.loads(out)["name"] == "Completed"
     server.send(signal.SIGKILL)
     server.restart()
-    settled(ground, trial, server)
+    settled(ground, trial, server, server.runs()[0])
     assert server.states() == ["Completed"]
 
 
-def settled(ground: Ground, trial: Trial, server: PrefectServer) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_is_heard_of_no_more_is_shown_as_crashed_until_the_ledger_knows(
+    ground: Ground, nursery: Nursery, server: PrefectServer, tmp_path: Path
+) -> None:
+    """Whoever kills worker and flow together leaves nobody who could tell Prefect's server."""
+    api = server.environment["PREFECT_API_URL"]
+    wanted = automations.declared(AUTOMATIONS)
+    for _ in range(2):
+        automations.register(api, wanted)
+    assert automations.count(api, wanted) == len(wanted) == httpx.post(f"{api}/automations/count").json()
+    ended = Trial(ground, nursery, Kind.REFRESH)
+    failing = "refresh.check_health.after-act"
+    with flow(ground, server, ended.request, failing, tmp_path / "ended", "raise") as process:
+        process.communicate(timeout=120)
+    assert server.states() == ["Put Back"]
+    (shown_as_put_back,) = server.runs()
+    killed = Trial(ground, nursery, Kind.REFRESH)
+    trace, point = tmp_path / "killed", "refresh.copy_masked.mid"
+    with flow(ground, server, killed.request, point, trace, "sleep:60") as process:
+        wait_until(lambda: reached(trace, point) or process.poll() is not None, 120)
+        assert process.poll() is None, trace.with_suffix(".log").read_text(encoding="utf-8")
+    assert sorted(server.states()) == ["Put Back", "Running"]
+    wait_until(lambda: sorted(server.states()) == ["Crashed", "Put Back"], SILENT_S + 60, 1.0)
+    ground.let_lease_end()
+    killed.resume()
+    assert killed.judge(Outcome.DONE) == []
+    (lost,) = set(server.runs()) - {shown_as_put_back}
+    settled(ground, killed, server, lost)
+    assert sorted(server.states()) == ["Completed", "Put Back"]
+
+
+def settled(ground: Ground, trial: Trial, server: PrefectServer, flow_run: UUID) -> None:
     """What the dispatcher had noted of the Prefect run, and the sweep that comes when the server is back."""
     with ground.world.ledger.transaction() as connection:
         shown = Shown(
             request=trial.request,
             key=f"{trial.request}:1",
-            flow_run=server.runs()[0],
+            flow_run=flow_run,
             scheduled_for=None,
         )
         displays.remember(connection, shown)

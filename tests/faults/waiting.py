@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_until(true: Callable[[], bool], patience: float = 60) -> None:
-    """Return when `true` is; fail when it does not come to that."""
+def wait_until(true: Callable[[], bool], patience: float = 60, rest: float = 0.02) -> None:
+    """Return when `true` is, asked every `rest` seconds; fail when it does not come to that."""
     ends = time.monotonic() + patience
     while not true():
         assert time.monotonic() < ends, "it did not come to that"
-        time.sleep(0.02)
+        time.sleep(rest)
 
 
 def reached(trace: Path, point: str) -> bool:
