@@ -13,7 +13,6 @@ from functools import partial
 
 from infra.ansible import StageResult, run_stages
 from infra.ansible_events import Outcome, TaskEvent
-from infra.ansible_start import PLAYBOOKS
 from infra.aws_client import client
 from infra.postgres import snapshot
 from infra.postgres.cluster_file import FILE, ServerFiles, load_clusters
@@ -26,6 +25,7 @@ from infra.postgres.snapshot_physical import Physical
 from infra.postgres.snapshot_rds import SUFFIXES, Rds
 from infra.postgres.snapshot_template import Template
 from infra.rds_instances import RdsInstances
+from infra.roles import PLAYBOOKS
 from policy.errors import NeedsHuman, Unavailable
 from policy.estate import DatabaseServer, Site
 from policy.names import DatabaseName, ServerName
