@@ -22,7 +22,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import State
 
 from flows.upgrade import upgrade
-from infra.ansible_processes import RUN_COOKIE, carrying
+from infra.ansible_processes import RUN_COOKIE, SCRATCH_COOKIE, carrying
 from infra.application_trial import free_port, supervisord
 from infra.ledger import installed, requests, runs
 from infra.postgres.digest import digests
@@ -179,10 +179,12 @@ class UpgradeGround:
 
     def left_over(self, run: RunId) -> list[str]:
         """Processes and sessions of `run` that are still there."""
-        found = [
-            f"process {process}"
-            for process in carrying(lambda e: e.get(RUN_COOKIE, "").startswith(f"{run}:"))
-        ]
+        # Other grounds of this machine have runs of the same number.
+        here = str(self.folder.resolve())
+        ours = carrying(
+            lambda e: e.get(RUN_COOKIE, "").startswith(f"{run}:") and here in e.get(SCRATCH_COOKIE, "")
+        )
+        found = [f"process {process}" for process in ours]
         for cluster in (self.live, self.trial):
             with psycopg.connect(cluster.dsn()) as session:
                 rows = session.execute(
