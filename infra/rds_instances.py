@@ -12,9 +12,10 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError
 
 from infra.aws_client import calling
+from policy.errors import Refused
 
 Facts = Mapping[str, Any]
 """An instance or a snapshot, in the words of the service."""
@@ -114,6 +115,8 @@ class RdsInstances:
                 if code in expected:
                     return None
                 raise
+            except (NoCredentialsError, PartialCredentialsError) as error:
+                raise Refused(f"rds {what}: this worker has no credentials for AWS") from error
         return answer
 
 

@@ -6,7 +6,7 @@ its run has ended. What belongs to one server is decided together, because some 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +20,13 @@ from infra.postgres.session import connect
 from infra.postgres.snapshot_choice import Choice, Parts, choose, kind_named
 from infra.postgres.snapshot_dump import Dump
 from infra.postgres.snapshot_files import DumpedFiles
-from infra.postgres.snapshot_kind import Admin, Demand, Kind, Sessions, WholeServer
+from infra.postgres.snapshot_kind import Admin, Demand, Kind, Sessions, Snapshot, WholeServer
 from infra.postgres.snapshot_physical import Physical
 from infra.postgres.snapshot_rds import SUFFIXES, Rds
 from infra.postgres.snapshot_template import Template
 from infra.rds_instances import RdsInstances
 from infra.roles import PLAYBOOKS
-from policy.errors import NeedsHuman, Unavailable
+from policy.errors import NeedsHuman, Refused, Unavailable
 from policy.estate import DatabaseServer, Site
 from policy.names import DatabaseName, ServerName
 from tasks.application import served
@@ -65,7 +65,7 @@ class Kept:
             size = sum(snapshot.size(session, site.database) for site in self.sites)
         demand = Demand(
             size=size,
-            room=None if room is None else int(float(str(room)) * 1e9),
+            room=None if room is None else _bytes(room),
             wanted=None if wanted is None else kind_named(wanted),
         )
         return choose(self.possible, demand, absent=self.absent)
@@ -73,7 +73,11 @@ class Kept:
     def is_taken(self) -> bool:
         """Whether this run has complete snapshots of all the databases."""
         try:
-            return any(all(part.is_taken() for part in parts) for parts in self._in_order())
+            found = self._first(lambda part: part.is_taken())
+            for holder in self.whole:
+                if any(part is holder for part in found):
+                    holder.bring_up()
+            return bool(found)
         except Unavailable:
             if not self.whole:
                 raise
@@ -122,35 +126,64 @@ class Kept:
             part.restore(at=self.work.clock.now())
 
     def drop(self) -> None:
-        """Drop them, in whatever state they are; the server runs afterwards."""
+        """Drop them, in whatever state they are; a server that was stopped for them runs afterwards."""
+        named = self._named()
         for parts in self._in_order():
             for part in parts:
-                self.work.prove()
-                part.drop()
+                # Where the journal does not say what was taken, all that can be is looked for.
+                if named in (None, part.kind):
+                    self.work.prove()
+                    part.drop()
 
     def _told(self, variable: str) -> object:
         """What the estate says for the web application, or, as a mapping, for each of its servers."""
         told = self.work.estate.webapp(self.sites[0].id).variables.get(variable)
-        return told.get(str(self.sites[0].server)) if isinstance(told, Mapping) else told
+        if not isinstance(told, Mapping):
+            return told
+        unknown = sorted(set(told) - {str(name) for name in self.work.estate.servers})
+        if unknown:
+            raise Refused(f"{variable}: the estate has no database server {', '.join(unknown)}")
+        return told.get(str(self.sites[0].server))
 
     def _restorable(self) -> Parts:
-        return next(
-            (
-                parts
-                for parts in self._in_order()
-                if all(part.is_taken() or part.is_restored() for part in parts)
-            ),
-            (),
-        )
+        return self._first(lambda part: part.is_taken() or part.is_restored())
+
+    def _first(self, fits: Callable[[Snapshot], bool]) -> Parts:
+        """The first kind of which every part fits, or nothing; one that cannot be asked is passed over.
+
+        Raises:
+            Unavailable: none fits, and one could not be asked.
+        """
+        away: Unavailable | None = None
+        for parts in self._in_order():
+            try:
+                if all(fits(part) for part in parts):
+                    return parts
+            except Unavailable as error:
+                away = error
+        if away is not None:
+            raise away
+        return ()
 
     def _in_order(self) -> Iterator[Parts]:
         """The kind that the journal names comes first, then what holds whole servers."""
+        named, whole = self._named(), {part.kind for part in self.whole}
+        for kind in sorted(self.possible, key=lambda kind: (kind is not named, kind not in whole)):
+            yield self.possible[kind]
+
+    def _named(self) -> Kind | None:
+        """What the journal says was taken; a successor that found it done noted nothing."""
         noted = self.work.fact("take_snapshot", "snapshots")
         facts = noted.get(str(self.sites[0].database)) if isinstance(noted, Mapping) else None
         named = facts.get("kind") if isinstance(facts, Mapping) else None
-        whole = {part.kind for part in self.whole}
-        for kind in sorted(self.possible, key=lambda kind: (kind.value != named, kind not in whole)):
-            yield self.possible[kind]
+        return next((kind for kind in self.possible if kind.value == named), None)
+
+
+def _bytes(room: object) -> int:
+    try:
+        return int(float(str(room)) * 1e9)
+    except (ValueError, OverflowError):
+        raise Refused("snapshot_room_gb: it takes a number of gigabytes, such as 40") from None
 
 
 def kept(work: Work) -> tuple[Kept, ...]:

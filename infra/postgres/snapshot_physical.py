@@ -126,8 +126,8 @@ class Physical:
         Raises:
             Unavailable: the host was not reached, or the server does not come back.
         """
-        self.play("serve")
-        self._wait()
+        if self.play("serve").changed:
+            self._wait()
 
     def clear(self) -> Sequence[str]:
         """Remove the copy, and what was set aside when it was put back."""

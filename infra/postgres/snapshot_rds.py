@@ -106,7 +106,10 @@ class Rds:
 
     def is_taken(self) -> bool:
         """Whether AWS says that it is there, and it is what was asked for."""
-        found = self.instances.snapshot(self.copy)
+        try:
+            found = self.instances.snapshot(self.copy)
+        except Refused:
+            return False  # Whoever may not even look has taken none.
         return found is not None and not self._wrong(found)
 
     def take(self, *, at: datetime) -> int:  # noqa: ARG002 - AWS's own clock counts
@@ -159,28 +162,37 @@ class Rds:
 
     def is_restored(self) -> bool:
         """Whether the restored instance has the name, and the other one is kept beside."""
-        there = [self.instances.instance(name) is not None for name in (self.name, self.failed, self.copy)]
-        return there == [True, True, False]
+        names = (self.name, self.failed, self.copy)
+        try:
+            return [self.instances.instance(name) is not None for name in names] == [True, True, False]
+        except Refused:
+            return False
 
     def drop(self) -> bool:
-        """Delete the snapshot; whether there was one."""
-        found = self.instances.snapshot(self.copy)
-        if found is None:
+        """Delete the snapshot; whether there was one. What AWS does not delete now, the sweep deletes."""
+        try:
+            return self._forget()
+        except (Refused, Unavailable) as error:
+            self.say(f"RDS: snapshot {self.copy} is left to the sweep: {error}")
             return False
-        self.instances.forget(self.copy)
-        return True
 
     def bring_up(self) -> None:
         """Taking it stops nothing."""
 
     def clear(self) -> Sequence[str]:
         """Delete the snapshot. An instance is never deleted: whoever knows what hangs on it does that."""
-        lines = [f"deleted RDS snapshot {self.copy}"] if self.drop() else []
+        lines = [f"deleted RDS snapshot {self.copy}"] if self._forget() else []
         if self.instances.instance(self.failed) is not None:
             lines.append(
                 f"left alone: RDS instance {self.failed} holds what the failed release made; delete it in RDS"
             )
         return lines
+
+    def _forget(self) -> bool:
+        if self.instances.snapshot(self.copy) is None:
+            return False
+        self.instances.forget(self.copy)
+        return True
 
     def _wrong(self, found: Facts) -> str:
         told = {tag["Key"]: tag["Value"] for tag in found.get("TagList", ())}

@@ -157,6 +157,21 @@ def test_it_keeps_the_promises_of_every_kind(dedicated: Dedicated) -> None:
     assert whole.clear() == ()
 
 
+def test_what_the_estate_asks_for_is_asked_for_this_server(dedicated: Dedicated) -> None:
+    for variables, words in (
+        ({"snapshot": {"other": "physical"}}, "snapshot: the estate has no database server other"),
+        ({"snapshot": {"db": "tape"}}, "'tape' is unknown"),
+        ({"snapshot": "template", "snapshot_room_gb": "much"}, "it takes a number of gigabytes"),
+        ({"snapshot": {"db": "template"}, "snapshot_room_gb": {"db": 0.001}}, "can spare 0.0 GB"),
+        ({"snapshot": {"db": "rds"}}, "rds: the server is not one of AWS"),
+    ):
+        (keep,) = kept(dedicated.work(**variables))
+        with pytest.raises(Refused, match=words):
+            keep.choice()
+    (keep,) = kept(dedicated.work(snapshot={"db": "dump"}, snapshot_room_gb=100))
+    assert keep.choice().kind is Kind.DUMP
+
+
 def test_it_is_refused_where_others_would_be_taken_back(dedicated: Dedicated) -> None:
     with dedicated.session("postgres") as admin:
         for made, taken_back, words in (
@@ -283,7 +298,8 @@ def test_a_worker_killed_while_it_takes_leaves_nothing_that_its_successor_cannot
     before = dedicated.state()
     killed_at(dedicated, words, Kept.take, nth=nth)
     keep = dedicated.kept(epoch=2)
-    keep.is_taken()  # a look at any state fails nothing
+    if keep.is_taken():
+        assert dedicated.cluster.running(), "what is done needs no more doing"
     chosen, _ = keep.take()
     chosen.parts[0].prove()
     assert dedicated.beside() == [TAKEN]
@@ -298,10 +314,41 @@ def test_a_half_made_copy_is_dropped_and_the_server_runs(dedicated: Dedicated) -
     before, keep = dedicated.state(), dedicated.kept()
     dedicated.cluster.stop()
     (dedicated.folder / f"{TAKEN}.making-0badcafe" / "base").mkdir(parents=True)
+    (dedicated.folder / f"{TAKEN}.stopped").touch()
     assert not keep.is_taken(), "half a snapshot is none"
     keep.drop()
     assert dedicated.beside() == []
     assert dedicated.state() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "nth"),
+    [
+        ("put_back: Let the server be as wanted", 1),
+        ("put_back: Bring the files into the wanted state", 3),
+        ("put_back: Let the server be as wanted", 2),
+    ],
+)
+def test_a_worker_killed_while_it_puts_back_is_followed_by_one_that_finishes(
+    dedicated: Dedicated, words: str, nth: int
+) -> None:
+    before = dedicated.state()
+    dedicated.kept().take()
+    dedicated.migrate()
+    killed_at(dedicated, words, Kept.restore, nth=nth)
+    dedicated.kept(epoch=2).restore()
+    assert dedicated.state() == before
+    assert dedicated.beside() == [FAILED]
+
+
+@pytest.mark.slow
+def test_a_server_that_this_run_did_not_stop_is_not_started(dedicated: Dedicated) -> None:
+    keep = dedicated.kept()
+    dedicated.cluster.stop()
+    keep.drop()
+    keep.whole[0].bring_up()
+    assert not dedicated.cluster.running(), "somebody else stopped it, or another one serves by now"
 
 
 @pytest.mark.slow

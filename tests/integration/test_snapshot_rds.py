@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from psycopg.sql import SQL, Identifier
 
@@ -22,7 +23,7 @@ from infra.postgres.snapshot_kind import Admin, Demand, Kind
 from infra.postgres.snapshot_rds import NOT_BEFORE, RUN, Patience, Rds
 from infra.rds_instances import RdsInstances, set_up
 from infra.stack.cluster import Cluster
-from policy.errors import NeedsHuman, StepFailed, TimedOut, Unavailable
+from policy.errors import NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
 from policy.estate import DatabaseServer, Login
 from policy.names import DatabaseName, RunId, SecretName, ServerName
 
@@ -268,6 +269,34 @@ def test_what_aws_refuses_and_what_it_does_not_answer(wire: Wire, endpoint: str)
     wire.client.delete_db_instance(DBInstanceIdentifier=OWN, SkipFinalSnapshot=True)
     with pytest.raises(NeedsHuman, match="knows no instance 'lakeside'"):
         replace(kept, server=kept.server).restore(at=AT)
+
+
+def test_a_worker_that_aws_does_not_let_in_says_so_and_is_kept_from_nothing_else(
+    wire: Wire, trial_cluster: Cluster
+) -> None:
+    def denied(_answer: object) -> object:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "DescribeDBInstances")
+
+    kept = snapshot(wire)
+    kept.take(at=AT)
+    wire.changes = dict.fromkeys(("describe_db_instances", "describe_db_snapshots"), denied)
+    said: list[str] = []
+    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as admin:
+
+        @contextmanager
+        def asked(_database: str) -> Iterator[Admin]:
+            yield admin
+
+        rows = admin.execute("select datname::text from pg_database where not datistemplate").fetchall()
+        ours = tuple(DatabaseName(name) for (name,) in rows if name != "postgres" and "__" not in name)
+        shut_out = replace(kept, sessions=asked, databases=ours, say=said.append)
+        assert "does not let Freshet look" in shut_out.why_not(Demand(size=1))
+    assert (shut_out.is_taken(), shut_out.is_restored(), shut_out.drop()) == (False, False, False)
+    assert "is left to the sweep" in said[-1]
+    with pytest.raises(Refused, match="AccessDenied"):
+        shut_out.clear()
+    wire.changes.clear()
+    assert kept.clear() == [f"deleted RDS snapshot {COPY}"]
 
 
 def test_it_is_refused_where_it_would_take_others_back_or_could_not_be_put_back(

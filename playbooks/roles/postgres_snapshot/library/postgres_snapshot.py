@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ description:
   - C(looked) changes nothing and tells what is there, and what would keep a copy from being taken.
   - C(taken) copies the directory of the stopped server, by sharing blocks where the file system can, reads
     the copy, and gives it its final name, so that what has that name is whole.
+  - C(stopping) notes that the server is stopped for this run, C(running) that it is not any more; only a
+    server of which that is noted is started again.
   - C(proven) reads the copy once more. C(ready) fails unless it can be put back, or has been.
   - C(put_back) sets the directory aside and renames the copy into its place.
   - C(dropped) removes the copy, C(cleared) also what was set aside.
@@ -51,12 +54,13 @@ EXAMPLES = r"""
 RETURN = r"""
 freshet_facts: {description: "What was found.", type: dict, returned: always}
 taken: {description: "Whether the copy has its final name.", type: bool, returned: always}
+stopped: {description: "Whether the server is stopped for this run.", type: bool, returned: always}
 """
 
 MB = 1_000_000
 PORT_LINE = 3
 RESERVE = 1.02
-STATES = ["looked", "taken", "proven", "ready", "put_back", "dropped", "cleared"]
+STATES = ["looked", "stopping", "running", "taken", "proven", "ready", "put_back", "dropped", "cleared"]
 
 
 class Files:
@@ -65,6 +69,7 @@ class Files:
     def __init__(self, asked: dict[str, Any]) -> None:
         self.bin, self.data, self.port = Path(asked["bin"]), Path(asked["data"]), int(asked["port"])
         self.copy, self.failed = Path(asked["copy"]), Path(asked["failed"])
+        self.note = self.copy.with_name(f"{self.copy.name}.stopped")
         self.prefix, self.timeout = list(asked["prefix"]), float(asked["timeout_s"])
 
     def halves(self) -> list[Path]:
@@ -82,21 +87,29 @@ class Files:
     def facts(self) -> dict[str, Any]:
         """What is there."""
         whole = self.data if major_of_directory(self.data) else self.copy
-        there = major_of_directory(whole) > 0
         return {
             "taken": self.taken(),
             "restored": self.restored(),
+            "stopped": self.note.exists(),
             "serving": postmaster(self.data) is not None,
             "bytes": size(self.copy if self.taken() else self.data),
             "shares_blocks": os.access(self.data.parent, os.W_OK) and can_clone(self.data.parent),
-            "system_identifier": control(self.bin, whole).get("Database system identifier", "")
-            if there
-            else "",
+            "system_identifier": self.identifier(whole),
         }
+
+    def identifier(self, data: Path) -> str:
+        """Whose files `data` holds; empty when it holds none that these programs know."""
+        try:
+            return control(self.bin, data).get("Database system identifier", "")
+        except (ServerError, OSError):
+            return ""
 
     def in_the_way(self) -> list[str]:
         """What keeps a copy from being taken, the server's running aside."""
-        had, wanted = major_of_directory(self.data), major_of_programs(self.bin)
+        try:
+            had, wanted = major_of_directory(self.data), major_of_programs(self.bin)
+        except ServerError as error:
+            return [str(error)]
         if had != wanted:
             return [f"{self.data} is of version {had or 'none'}, {self.bin} of {wanted}"]
         found = []
@@ -106,7 +119,8 @@ class Files:
         if links or self.data.is_symlink():
             shown = ", ".join(links[:3]) or "the directory itself"
             found.append(f"{shown} in {self.data} leads outside of it, where a copy would not reach")
-        free, needed = shutil.disk_usage(self.data.parent).free, int(size(self.data) * RESERVE)
+        free = shutil.disk_usage(self.data.parent).free + sum(size(half) for half in self.halves())
+        needed = int(size(self.data) * RESERVE)
         if not self.taken() and free < needed and not can_clone(self.data.parent):
             found.append(
                 f"{self.data.parent} has {free // MB} MB free, a copy of the server takes {needed // MB} MB"
@@ -142,6 +156,17 @@ class Files:
         sync(self.copy.parent)
         return True
 
+    def mark(self, *, stopped: bool) -> bool:
+        """Note that the server is stopped for this run, or that it runs again; whether that is news."""
+        if self.note.exists() is stopped:
+            return False
+        if stopped:
+            self.note.touch(mode=0o600)
+        else:
+            self.note.unlink()
+        sync(self.note.parent)
+        return True
+
     def demand_stopped(self) -> None:
         """Fail unless the server has ended well: a copy of anything else would have to be recovered."""
         if postmaster(self.data) is not None:
@@ -152,16 +177,17 @@ class Files:
                 f"the server in {self.data} has not ended well ({state}); start it and try again"
             )
 
-    def prove(self) -> None:
-        """Read the copy again."""
+    def prove(self) -> bool:
+        """Read the copy again; changes nothing."""
         if not self.taken():
             raise ServerError(f"there is no {self.copy}")
         read(self.bin, self.copy, prefix=self.prefix, timeout_s=self.timeout)
+        return False
 
-    def ready(self) -> None:
-        """Fail unless the copy can be put into place, or stands there."""
+    def ready(self) -> bool:
+        """Fail unless the copy can be put into place, or stands there; changes nothing."""
         if self.restored():
-            return
+            return False
         if not self.taken():
             raise ServerError(f"the snapshot {self.copy} is gone; nothing was changed")
         if self.data.exists() and self.failed.exists():
@@ -173,6 +199,7 @@ class Files:
             here = control(self.bin, self.data).get("Database system identifier")
             if here != told.get("Database system identifier"):
                 raise ServerError(f"{self.copy} is of another server than {self.data}; nothing was changed")
+        return False
 
     def put_back(self) -> bool:
         """Exchange the directories; the names tell how far that has come."""
@@ -190,11 +217,11 @@ class Files:
 
     def remove(self, *, evidence: bool) -> bool:
         """Remove the copy and its halves, and with `evidence` what was set aside."""
-        if not self.data.is_dir():
+        found = [path for path in (self.copy, *([self.failed] if evidence else [])) if path.is_dir()]
+        if found and not self.data.is_dir():
             raise ServerError(
                 f"{self.data} is not there, and {self.copy} may be all that is left; nothing was removed"
             )
-        found = [path for path in (self.copy, *([self.failed] if evidence else [])) if path.is_dir()]
         for path in [*found, *self.halves()]:
             if postmaster(path) is not None:
                 raise ServerError(f"a server works in {path}; it is not removed")
@@ -207,17 +234,20 @@ def act(files: Files, state: str, *, dry: bool) -> tuple[bool, dict[str, Any]]:
     if state == "looked":
         return False, {"findings": [*files.in_the_way(), *files.not_serving()]}
     if dry:
-        changed = {"taken": not files.taken(), "put_back": files.taken()}
-        return changed.get(state, files.taken() and state in {"dropped", "cleared"}), {}
-    if state == "taken":
-        return files.take(), {}
-    if state in {"proven", "ready"}:
-        files.prove() if state == "proven" else files.ready()
-        return False, {}
-    if state == "put_back":
-        changed = files.put_back()
-        return changed, {"exchanged": changed}
-    return files.remove(evidence=state == "cleared"), {}
+        there = {"taken": not files.taken(), "stopping": False, "running": files.note.exists()}
+        return there.get(state, files.taken() and state in {"put_back", "dropped", "cleared"}), {}
+    acts: dict[str, Callable[[], bool]] = {
+        "taken": files.take,
+        "stopping": lambda: files.mark(stopped=True),
+        "running": lambda: files.mark(stopped=False),
+        "proven": files.prove,
+        "ready": files.ready,
+        "put_back": files.put_back,
+        "dropped": lambda: files.remove(evidence=False),
+        "cleared": lambda: files.remove(evidence=True),
+    }
+    changed = acts[state]()
+    return changed, {"exchanged": changed} if state == "put_back" else {}
 
 
 def main() -> None:
@@ -241,7 +271,7 @@ def main() -> None:
         facts = {**files.facts(), **told}
     except (ServerError, OSError, shutil.Error, subprocess.SubprocessError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, taken=facts["taken"], freshet_facts=facts)
+    module.exit_json(changed=changed, taken=facts["taken"], stopped=facts["stopped"], freshet_facts=facts)
 
 
 if __name__ == "__main__":

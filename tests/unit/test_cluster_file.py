@@ -1,0 +1,95 @@
+"""Where servers' files lie is taken as a whole or refused with every finding."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.postgres.cluster_file import load_clusters
+from policy.errors import Refused
+from policy.estate import DatabaseServer, Estate, Host, Login
+from policy.names import HostName, SecretName, ServerName
+
+LIVE = ServerName("live")
+WHOLE = """\
+clusters:
+  live:
+    host: db1
+    bin: /usr/lib/postgresql/18/bin
+    data: /srv/pg/18
+    service: postgresql-18
+    prefix: [runuser, -u, postgres, --]
+    timeout_s: 60
+"""
+
+
+@pytest.fixture
+def estate() -> Estate:
+    host = Host(name=HostName("db1"), connection="ssh")
+    server = DatabaseServer(
+        name=LIVE,
+        host="db1.example.org",
+        port=5433,
+        production=True,
+        system_identifier=None,
+        owner=Login(user="owner", secret=SecretName("live-owner")),
+        reader=None,
+    )
+    return Estate(
+        name="tests",
+        undo=timedelta(days=7),
+        servers={server.name: server},
+        hosts={host.name: host},
+        applications={},
+        releases=(),
+        groups={},
+        customers={},
+        contacts={},
+        freezes=(),
+    )
+
+
+def test_what_the_role_is_told(tmp_path: Path, estate: Estate) -> None:
+    path = tmp_path / "clusters.yaml"
+    assert load_clusters(path, estate) == {}
+    path.write_text(WHOLE)
+    files = load_clusters(path, estate)[LIVE]
+    assert files.host.name == "db1"
+    assert files.variables() == {
+        "cluster": {
+            "bin": "/usr/lib/postgresql/18/bin",
+            "data": "/srv/pg/18",
+            "service": "postgresql-18",
+            "port": 5433,
+            "prefix": ["runuser", "-u", "postgres", "--"],
+            "environment": {},
+            "timeout_s": 60.0,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("live:", "other:", "the estate has no database server 'other'"),
+        ("host: db1", "host: db2", "the estate has no host 'db2'"),
+        ("data: /srv/pg/18", "data: srv/pg", "absolute path"),
+        ("data: /srv/pg/18", "data: '/srv/*'", "wildcards"),
+        ("service: postgresql-18", "service: 'a b'", "service"),
+        ("timeout_s: 60", "timeout_s: 0", "timeout_s"),
+        ("timeout_s: 60", "time: 60", "time"),
+        ("clusters:", "cluster:", "clusters"),
+        ("    host: db1\n", "", "host"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place(
+    tmp_path: Path, estate: Estate, old: str, new: str, words: str
+) -> None:
+    path = tmp_path / "clusters.yaml"
+    assert old in WHOLE
+    path.write_text(WHOLE.replace(old, new))
+    with pytest.raises(Refused, match=words) as refused:
+        load_clusters(path, estate)
+    assert all(finding.startswith("clusters.yaml") for finding in refused.value.findings)
