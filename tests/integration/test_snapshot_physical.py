@@ -346,7 +346,7 @@ def test_a_worker_killed_while_it_puts_back_is_followed_by_one_that_finishes(
 def test_a_server_that_this_run_did_not_stop_is_not_started(dedicated: Dedicated) -> None:
     keep = dedicated.kept()
     dedicated.cluster.stop()
-    keep.drop()
+    keep.whole[0].drop()
     keep.whole[0].bring_up()
     assert not dedicated.cluster.running(), "somebody else stopped it, or another one serves by now"
 
