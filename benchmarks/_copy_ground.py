@@ -23,7 +23,7 @@ from infra.postgres.methods import CopyJob
 from infra.postgres.selection import Selection, TableName
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 from policy.masks import Mask
 from policy.names import SecretName, ServerName
 from policy.protection import MaskWith

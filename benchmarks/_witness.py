@@ -11,7 +11,8 @@ import sys
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 
-from policy.estate import Estate, Weekday
+from policy.estate import Estate
+from policy.maintenance_window import Weekday
 from policy.names import RequestId
 from policy.request import Kind
 from policy.waiting import Use, Waiting, capacities_of

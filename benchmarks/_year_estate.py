@@ -10,20 +10,9 @@ import random
 from datetime import date, time, timedelta
 from zoneinfo import ZoneInfo
 
-from policy.estate import (
-    Customer,
-    DatabaseServer,
-    Estate,
-    Freeze,
-    Group,
-    GroupKind,
-    Host,
-    Login,
-    Site,
-    WebApp,
-    Weekday,
-    Window,
-)
+from policy.estate import Customer, Estate, Group, GroupKind, Site, WebApp
+from policy.machines import DatabaseServer, Host, Login
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import (
     ApplicationName,
     CustomerName,

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from policy.estate import Freeze, Weekday, Window
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import CustomerName, Environment, RequestId, RunId, SiteId
 from policy.openings import minute
 from policy.plan import Placement

@@ -28,7 +28,7 @@ from infra.ansible_start import configuration, private_folder
 from infra.roles import PLAYBOOKS
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, StepFailed, TimedOut, Unavailable
-from policy.estate import Host
+from policy.machines import Host
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import yaml
 
 from infra.secrets import SecretFiles
 from policy.errors import Refused, Unavailable
-from policy.estate import Host
+from policy.machines import Host
 from policy.names import SecretName
 
 KNOWN_HOSTS = "known-hosts"

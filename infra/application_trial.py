@@ -29,7 +29,7 @@ from infra.roles import PLAYBOOKS
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
 from policy.errors import Unavailable
-from policy.estate import Host
+from policy.machines import Host
 from policy.names import HostName
 
 RELEASES = PLAYBOOKS.parent / "releases"

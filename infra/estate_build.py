@@ -15,21 +15,9 @@ from pydantic import BaseModel
 
 from infra import estate_shape as shape
 from infra.estate_findings import Findings
-from policy.estate import (
-    Application,
-    Contact,
-    Customer,
-    DatabaseServer,
-    Estate,
-    Freeze,
-    Group,
-    Host,
-    Login,
-    Release,
-    Site,
-    WebApp,
-    Window,
-)
+from policy.estate import Application, Contact, Customer, Estate, Group, Release, Site, WebApp
+from policy.machines import DatabaseServer, Host, Login
+from policy.maintenance_window import Freeze, Window
 from policy.names import (
     ApplicationName,
     CustomerName,

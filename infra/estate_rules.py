@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from infra.estate_findings import Findings
 from infra.estate_yaml import Key
-from policy.estate import Customer, Estate, Role, Site, WebApp, Weekday, Window
+from policy.estate import Customer, Estate, Role, Site, WebApp
+from policy.maintenance_window import Weekday, Window
 from policy.names import Environment
 
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1"})

@@ -29,7 +29,8 @@ from infra.estate_values import (
     word,
     zone,
 )
-from policy.estate import GroupKind, ReleaseKind, Role, Weekday
+from policy.estate import GroupKind, ReleaseKind, Role
+from policy.maintenance_window import Weekday
 from policy.names import (
     ApplicationName,
     CustomerName,

@@ -1,4 +1,4 @@
-"""The estate's nouns: customers, contacts, groups, sites, web applications, servers, releases, windows.
+"""The estate: its customers, contacts, groups, sites, web applications and releases, and what holds them.
 
 Invariant: an `Estate` that exists is consistent: every reference resolves (`infra.estate_file` proves it at
 the door). `Source` and `Target` are different types: only a `Target` may be written to, and none can be built
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, time, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from policy.errors import Refused
+from policy.machines import DatabaseServer, Host
+from policy.maintenance_window import Freeze, Window
 from policy.names import (
     ApplicationName,
     CustomerName,
@@ -22,7 +24,6 @@ from policy.names import (
     Environment,
     GroupName,
     HostName,
-    SecretName,
     ServerName,
     SiteId,
     Version,
@@ -51,107 +52,6 @@ class Role(StrEnum):
 
     CONTACT = "contact"
     ENGINEER = "engineer"
-
-
-class Weekday(StrEnum):
-    """Days as written in the estate's file."""
-
-    MON = "mon"
-    TUE = "tue"
-    WED = "wed"
-    THU = "thu"
-    FRI = "fri"
-    SAT = "sat"
-    SUN = "sun"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """When upgrades of a customer or a group may happen, in local time.
-
-    Attributes:
-        start: local time at which the window opens on each of `days`.
-        length: how long it stays open.
-        valid_from: first local date on which it holds.
-        valid_until: last local date, or None.
-    """
-
-    name: str
-    zone: ZoneInfo
-    days: frozenset[Weekday]
-    start: time
-    length: timedelta
-    valid_from: date
-    valid_until: date | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Freeze:
-    """A time in which nothing starts: for the whole estate (no names given), some groups or some customers.
-
-    Attributes:
-        first: first local date of the freeze, inclusive.
-        last: last local date, inclusive.
-        yearly: comes back on the same dates every year.
-    """
-
-    name: str
-    zone: ZoneInfo
-    first: date
-    last: date
-    reason: str
-    yearly: bool = False
-    customers: frozenset[CustomerName] = frozenset()
-    groups: frozenset[GroupName] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """A machine that runs web applications; reached through Ansible only."""
-
-    name: HostName
-    connection: str
-    address: str | None = None
-    port: int | None = None
-    user: str | None = None
-    key: SecretName | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """A database role and where its password is kept."""
-
-    user: str
-    secret: SecretName
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatabaseServer:
-    """A PostgreSQL server.
-
-    Attributes:
-        production: holds Production databases; never a target of a refresh.
-        system_identifier: the cluster's own identity as pinned in the estate (fence three), or None before
-            it was pinned.
-        owner: creates, renames and drops databases here.
-        reader: can only read (fence four); present on servers that hold Production.
-        slots: how many runs may work on this server at once.
-        busy_share: percent of the time for which the streams of a copy together read here while others work.
-        most_mb_per_s: upper bound of all streams of a copy together, in megabytes a second; None is none.
-        disk_gb: what its databases may hold together, in gigabytes; None when nobody told.
-    """
-
-    name: ServerName
-    host: str
-    port: int
-    production: bool
-    system_identifier: str | None
-    owner: Login
-    reader: Login | None
-    slots: int = 2
-    busy_share: int = 25
-    most_mb_per_s: int | None = None
-    disk_gb: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from policy.errors import Refused
-from policy.estate import Weekday
 from policy.local_time import resolve
+from policy.maintenance_window import Weekday
 from policy.names import EmailAddress, SiteId
 
 MOST_SKIPS = 2

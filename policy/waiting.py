@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from policy.estate import DatabaseServer, Estate, Site
+from policy.estate import Estate, Site
 from policy.local_time import resolve
+from policy.machines import DatabaseServer
 from policy.names import RequestId, RunId, SiteId
 from policy.pause import Pause
 from policy.request import Kind

@@ -14,8 +14,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from policy.errors import Refused
-from policy.estate import Estate, Freeze, Weekday, Window
+from policy.estate import Estate
 from policy.local_time import resolve
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import CustomerName
 
 _DAY = timedelta(days=1)

@@ -14,7 +14,8 @@ from infra.ansible import end_leftovers as end_processes
 from infra.postgres.backends import end_backends
 from infra.postgres.session import connect
 from policy.errors import Unavailable
-from policy.estate import DatabaseServer, Estate, Login
+from policy.estate import Estate
+from policy.machines import DatabaseServer, Login
 from policy.names import Environment, RunId, SiteId
 from policy.request import Request
 from tasks.world import World

@@ -20,7 +20,8 @@ from infra.postgres.neutralise import Places
 from infra.postgres.session import connect
 from infra.protection_file import load_protection
 from policy.errors import Refused, Unavailable
-from policy.estate import DatabaseServer, Estate, Site
+from policy.estate import Estate, Site
+from policy.machines import DatabaseServer
 from policy.names import CustomerName, Environment, ServerName, Version, golden_name
 from tasks.golden_build import sites_with_images
 from tasks.world import World

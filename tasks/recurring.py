@@ -15,8 +15,9 @@ from infra.ledger import chores, installed, recurrences, requests
 from infra.ledger.connection import Connection
 from infra.ledger.recurrences import KeptDate, KeptRecurrence
 from policy.errors import Refused
-from policy.estate import Estate, Role, Weekday
+from policy.estate import Estate, Role
 from policy.lifecycle import Event
+from policy.maintenance_window import Weekday
 from policy.names import SiteId
 from policy.permissions import Action, Principal, principal_of, require
 from policy.recurrence import Recurrence, Which

@@ -27,7 +27,8 @@ from infra.postgres.snapshot_template import Template
 from infra.rds_instances import RdsInstances
 from infra.roles import PLAYBOOKS
 from policy.errors import NeedsHuman, Refused, Unavailable
-from policy.estate import DatabaseServer, Site
+from policy.estate import Site
+from policy.machines import DatabaseServer
 from policy.names import DatabaseName, ServerName
 from tasks.application import served
 from tasks.server_session import server_session

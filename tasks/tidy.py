@@ -19,7 +19,8 @@ from infra.postgres.incoming import drop_made
 from infra.postgres.session import connect
 from infra.postgres.tag import Standing, TaggedDatabase, tagged
 from policy.errors import Refused, StepFailed, Unavailable
-from policy.estate import DatabaseServer, Estate
+from policy.estate import Estate
+from policy.machines import DatabaseServer
 from policy.names import RunId
 from tasks.settle import settle
 from tasks.world import World

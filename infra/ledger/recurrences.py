@@ -14,7 +14,7 @@ import psycopg
 
 from infra.ledger.connection import Connection, Row
 from policy.errors import Refused
-from policy.estate import Weekday
+from policy.maintenance_window import Weekday
 from policy.names import EmailAddress, RequestId, SiteId
 from policy.recurrence import Recurrence, Which
 

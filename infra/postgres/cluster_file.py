@@ -17,7 +17,8 @@ from infra.plain_yaml import parse
 from infra.postgres.engine import Place
 from infra.postgres.engine_file import Folder, Word
 from policy.errors import Refused
-from policy.estate import DatabaseServer, Estate, Host
+from policy.estate import Estate
+from policy.machines import DatabaseServer, Host
 from policy.names import ServerName
 
 FILE = "clusters.yaml"

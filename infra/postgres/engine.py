@@ -16,7 +16,7 @@ import psycopg
 from infra.postgres.session import CONNECT_SECONDS, UNREACHABLE_MS, application_name, server_options
 from infra.secrets import SecretFiles
 from policy.errors import Refused, Unavailable
-from policy.estate import DatabaseServer, Host
+from policy.machines import DatabaseServer, Host
 from policy.names import SecretName
 
 Session = psycopg.Connection[tuple[object, ...]]

@@ -12,7 +12,7 @@ from infra.postgres.engine import Engine
 from infra.postgres.programs import demand, programs_for, run
 from infra.postgres.session import client_environment, passfile
 from infra.secrets import SecretFiles
-from policy.estate import Login
+from policy.machines import Login
 
 KNOWS_MISSING = 18
 """From this version on, statistics are carried over and vacuumdb can look for those that are not."""

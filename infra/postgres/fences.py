@@ -18,7 +18,8 @@ from infra.postgres.marker import Marker, read_marker
 from infra.postgres.session import connect
 from infra.secrets import SecretFiles
 from policy.errors import Refused, Unavailable
-from policy.estate import DatabaseServer, Source, Target
+from policy.estate import Source, Target
+from policy.machines import DatabaseServer
 from policy.names import Environment
 
 SIGN = "freshet_production"

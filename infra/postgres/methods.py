@@ -22,7 +22,7 @@ from infra.postgres.selection import Selections
 from infra.postgres.session import connect
 from infra.secrets import SecretFiles
 from policy.errors import Refused
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 
 
 @dataclass(frozen=True, kw_only=True)

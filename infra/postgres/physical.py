@@ -38,7 +38,7 @@ from infra.postgres.server_error import telling
 from infra.postgres.stream import Stream
 from infra.stack.cluster import PostgresVersion
 from policy.errors import Refused, Unavailable
-from policy.estate import Login
+from policy.machines import Login
 
 BACKUP_BYTES_PER_SECOND = 400_000_000
 MASKED_BYTES_PER_SECOND = 30_000_000

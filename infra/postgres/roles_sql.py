@@ -12,7 +12,8 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from infra.postgres.fences import SIGN
 from infra.postgres.marker import CREATE
-from policy.estate import DatabaseServer, Estate, Site
+from policy.estate import Estate, Site
+from policy.machines import DatabaseServer
 
 _ROLE = """\
 SELECT 'CREATE ROLE ' || quote_ident({name})

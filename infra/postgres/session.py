@@ -18,7 +18,7 @@ import psycopg
 
 from infra.secrets import SecretFiles
 from policy.errors import Unavailable
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 
 CONNECT_SECONDS = 10
 """A server that does not answer within this is unavailable."""

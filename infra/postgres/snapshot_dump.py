@@ -26,7 +26,7 @@ from infra.postgres.session import client_environment, passfile
 from infra.postgres.tag import Standing, Tag, tag_statement
 from infra.secrets import SecretFiles
 from policy.errors import NeedsHuman, StepFailed
-from policy.estate import DatabaseServer
+from policy.machines import DatabaseServer
 from policy.names import DatabaseName, RunId, snapshot_name
 
 Admin = psycopg.Connection[Any]

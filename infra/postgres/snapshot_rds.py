@@ -18,7 +18,7 @@ from infra.postgres.dedicated import shared_with
 from infra.postgres.snapshot_kind import Demand, Kind, Sessions
 from infra.rds_instances import Facts, RdsInstances
 from policy.errors import NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
-from policy.estate import DatabaseServer
+from policy.machines import DatabaseServer
 from policy.names import DatabaseName, RunId
 
 READY = "available"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from policy.errors import Refused
-from policy.estate import Weekday
+from policy.maintenance_window import Weekday
 from policy.names import CustomerName, Environment, SiteId
 from policy.recurrence import Which
 from portal.cli.output import answers, say, show_json, show_table

@@ -17,7 +17,7 @@ from infra.postgres.progress import Progress
 from infra.postgres.selection import Selection, Selections, TableName
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 from policy.names import SecretName, ServerName
 
 READER = Login(user="copy_reader", secret=SecretName("copy-reader"))

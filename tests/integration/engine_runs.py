@@ -19,7 +19,8 @@ from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
 from infra.stack.unprivileged import prefix
-from policy.estate import Application, Customer, DatabaseServer, Estate, Host, Login, Site, WebApp
+from policy.estate import Application, Customer, Estate, Site, WebApp
+from policy.machines import DatabaseServer, Host, Login
 from policy.names import (
     ApplicationName,
     DatabaseName,

@@ -23,19 +23,8 @@ from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster
 from infra.stack.roles import DatabaseRole, establish
-from policy.estate import (
-    Application,
-    Customer,
-    DatabaseServer,
-    Estate,
-    Login,
-    Release,
-    ReleaseKind,
-    Site,
-    Source,
-    Target,
-    WebApp,
-)
+from policy.estate import Application, Customer, Estate, Release, ReleaseKind, Site, Source, Target, WebApp
+from policy.machines import DatabaseServer, Login
 from policy.names import (
     ApplicationName,
     CustomerName,

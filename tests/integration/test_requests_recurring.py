@@ -13,7 +13,7 @@ import pytest
 from infra.ledger import requests
 from infra.stack.cluster import Cluster
 from policy.errors import Refused
-from policy.estate import Weekday
+from policy.maintenance_window import Weekday
 from policy.names import SiteId
 from policy.recurrence import Recurrence, Which
 from policy.request import Outcome, Request, Status

@@ -24,7 +24,7 @@ from infra.postgres.snapshot_rds import NOT_BEFORE, RUN, Patience, Rds
 from infra.rds_instances import RdsInstances, set_up
 from infra.stack.cluster import Cluster
 from policy.errors import NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 from policy.names import DatabaseName, RunId, SecretName, ServerName
 
 AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)

@@ -26,7 +26,7 @@ from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
 from infra.stack.roles import OWNER_GROUPS, DatabaseRole, establish
 from policy.errors import NeedsHuman, Refused, StepFailed
-from policy.estate import DatabaseServer, Login
+from policy.machines import DatabaseServer, Login
 from policy.names import DatabaseName, RunId, SecretName, ServerName, failed_name, snapshot_name
 
 RUN = RunId("r5a1")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.estate import Host
+from policy.machines import Host
 from policy.names import HostName, SecretName
 
 PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")

@@ -15,7 +15,7 @@ from infra.ansible_guard import Gate
 from infra.ansible_processes import carrying
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, StepFailed, TimedOut
-from policy.estate import Host
+from policy.machines import Host
 from policy.names import HostName, RunId
 
 LOCAL = Host(name=HostName("local"), connection="local")

@@ -19,7 +19,7 @@ from infra.ansible import StageResult, end_leftovers, run_stages
 from infra.ansible_events import Outcome, TaskEvent
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, Refused, StepFailed, TimedOut, Unavailable
-from policy.estate import Host
+from policy.machines import Host
 from policy.names import HostName
 from tests.ports import free_port
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from policy.estate import Freeze, Weekday, Window
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import RequestId, RunId, SiteId
 from policy.pause import Pause
 from policy.request import Kind

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.errors import Refused
-from policy.estate import Freeze, Weekday, Window
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.windows import Calendar, Override, Span, frozen, occurrences
 
 CHICAGO = ZoneInfo("America/Chicago")

@@ -11,17 +11,16 @@ from policy.estate import (
     Application,
     Contact,
     Customer,
-    DatabaseServer,
     Estate,
     Group,
     GroupKind,
-    Login,
     Release,
     ReleaseKind,
     Role,
     Site,
     WebApp,
 )
+from policy.machines import DatabaseServer, Login
 from policy.names import (
     ApplicationName,
     CustomerName,

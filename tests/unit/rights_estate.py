@@ -10,21 +10,17 @@ from policy.estate import (
     Application,
     Contact,
     Customer,
-    DatabaseServer,
     Estate,
-    Freeze,
     Group,
     GroupKind,
-    Host,
-    Login,
     Release,
     ReleaseKind,
     Role,
     Site,
     WebApp,
-    Weekday,
-    Window,
 )
+from policy.machines import DatabaseServer, Host, Login
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import (
     ApplicationName,
     CustomerName,

@@ -9,7 +9,8 @@ import pytest
 
 from infra.postgres.cluster_file import load_clusters
 from policy.errors import Refused
-from policy.estate import DatabaseServer, Estate, Host, Login
+from policy.estate import Estate
+from policy.machines import DatabaseServer, Host, Login
 from policy.names import HostName, SecretName, ServerName
 
 LIVE = ServerName("live")

@@ -12,7 +12,8 @@ from infra.postgres.engine_census import differences
 from infra.postgres.engine_file import load_engine
 from infra.secrets import SecretFiles
 from policy.errors import Refused
-from policy.estate import DatabaseServer, Estate, Host, Login
+from policy.estate import Estate
+from policy.machines import DatabaseServer, Host, Login
 from policy.names import HostName, SecretName, ServerName
 
 SERVER = ServerName("live")

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from policy.estate import Freeze, Weekday, Window
 from policy.explain import explain, explain_answer, ordinal
+from policy.maintenance_window import Freeze, Weekday, Window
 from policy.names import RequestId, RunId, SiteId
 from policy.pause import Pause
 from policy.plan import Placement, Plan, Reason, Unplaceable, Why

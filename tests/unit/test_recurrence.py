@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.errors import Refused
-from policy.estate import Weekday
+from policy.maintenance_window import Weekday
 from policy.names import EmailAddress, SiteId
 from policy.recurrence import MOST_SKIPS, Recurrence, Which
 

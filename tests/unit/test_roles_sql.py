@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from infra.postgres.fences import SIGN
 from infra.postgres.roles_sql import roles_script
-from policy.estate import DatabaseServer, Estate, Login
+from policy.estate import Estate
+from policy.machines import DatabaseServer, Login
 from policy.names import SecretName, ServerName
 from tests.unit.notice_estate import estate
 
