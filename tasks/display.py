@@ -14,8 +14,6 @@ from uuid import UUID
 import httpx
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
-from prefect.events.clients import PrefectEventsClient
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 
 from infra.redaction import redact
@@ -26,7 +24,6 @@ log = logging.getLogger("freshet.run")
 
 _EVERY = 1.0
 """Seconds between two updates of a progress bar."""
-_PARTING_S = 5.0
 
 
 class Display(Protocol):
@@ -74,13 +71,9 @@ class PrefectDisplay:
         self._bar: UUID | None = None
         self._last = 0.0
         self._broken = False
-        self._parting = False
 
     def carry(self, title: str, act: Callable[[], Result]) -> Result:
         """Call `act` as a task run named `title`."""
-        if not self._parting:
-            _part_quickly()
-            self._parting = True
         step: Callable[[], Result] = task(name=title, task_run_name=title, persist_result=False)(act)
         return step()
 
@@ -116,14 +109,3 @@ class PrefectDisplay:
         except (httpx.HTTPError, PrefectException, OSError) as error:
             self._broken = True
             log.warning("Prefect shows no more of %s: %s", self._run, type(error).__name__)
-
-
-def _part_quickly() -> None:
-    """Let Prefect's client give up early on a server that went away.
-
-    By itself it tries for seven seconds with every event of the run, one after another, before the process
-    may end: minutes, after the work is done. What could not be sent is kept and goes with the next that can.
-    """
-    EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=1)
-    # Prefect has begun to tell of this run, the patient way; two open lines for each run are enough.
-    EventsWorker.drain_all(timeout=_PARTING_S, at_exit=False)
