@@ -52,6 +52,17 @@ KINDS = (
     (PREVIEW, "refresh"),
 )
 """What can wait at once for one customer."""
+SERVE = """
+from moto.sqs.models import Queue
+from moto.server import main
+delete = Queue.delete_message
+def delete_alone(self, receipt):
+    with self._messages_lock:
+        delete(self, receipt)
+Queue.delete_message = delete_alone
+main()
+"""
+"""The emulator by itself forgets messages that arrive while it deletes another one."""
 CONSUME = """
 import sys
 import tasks.take_in
@@ -250,7 +261,7 @@ def _sqs(folder: Path) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{port}"
     with (folder / "sqs.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)],
+            [sys.executable, "-c", SERVE, "--host", "127.0.0.1", "--port", str(port)],
             stdout=log,
             stderr=log,
         )
