@@ -165,6 +165,9 @@ def test_a_run_ends_right_without_its_prefect_server(
         server.send(number)
         wait_until(lambda: ground.request(trial.request).outcome is not None, BOUND_S)
         # What is left is Prefect's own farewell: events and a state that nobody takes.
+        if number is signal.SIGSTOP:
+            # Half a minute for each event, as long as the server hangs: nobody waits for that.
+            process.kill()
         out, _ = process.communicate(timeout=FAREWELL_S)
     assert trial.judge(Outcome.DONE) == []
     if trial.kind is Kind.UPGRADE:
