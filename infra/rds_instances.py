@@ -1,7 +1,8 @@
 """DB instances and their snapshots at Amazon RDS: every call that Freshet makes there, named by what it does.
 
 Invariant: each call may be made again: what exists already is found, what is gone already is not missed. An
-answer that no repetition can change is `Refused`; every other failure is `Unavailable`.
+answer that no repetition can change is `Refused`; an instance that AWS itself is at work on is `Busy`; every
+other failure is `Unavailable`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError
 
 from infra.aws_client import calling
-from policy.errors import Refused
+from policy.errors import Busy, Refused
 
 Facts = Mapping[str, Any]
 """An instance or a snapshot, in the words of the service."""
@@ -114,6 +115,8 @@ class RdsInstances:
                 code = str(error.response.get("Error", {}).get("Code", "")).removesuffix("Fault")
                 if code in expected:
                     return None
+                if code == "InvalidDBInstanceState":
+                    raise Busy(f"rds {what}: the instance is not in a state for it") from error
                 raise
             except (NoCredentialsError, PartialCredentialsError) as error:
                 raise Refused(f"rds {what}: this worker has no credentials for AWS") from error

@@ -17,7 +17,7 @@ from datetime import datetime
 from infra.postgres.dedicated import shared_with
 from infra.postgres.snapshot_kind import Demand, Kind, Sessions
 from infra.rds_instances import Facts, RdsInstances
-from policy.errors import NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
+from policy.errors import Busy, NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
 from policy.machines import DatabaseServer
 from policy.names import DatabaseName, RunId
 
@@ -126,7 +126,7 @@ class Rds:
             raise StepFailed(f"RDS could not take snapshot '{self.copy}'; its events say why")
         if found is None:
             tags = {RUN: str(self.run), NOT_BEFORE: self.instances.now(self.name).isoformat()}
-            self.instances.keep(self.name, self.copy, tags=tags)
+            self._begin(lambda: self.instances.keep(self.name, self.copy, tags=tags), self.patience.take_s)
         self._until(self._has_taken, self.patience.take_s, f"takes snapshot '{self.copy}'")
         self.prove()
         taken = self.instances.snapshot(self.copy)
@@ -198,7 +198,8 @@ class Rds:
         told = {tag["Key"]: tag["Value"] for tag in found.get("TagList", ())}
         if found["Status"] != READY:
             return f"it is {found['Status']}"
-        if found["DBInstanceIdentifier"] != self.name:
+        # A snapshot may follow its instance into the name under which that is kept.
+        if found["DBInstanceIdentifier"] not in {self.name, self.failed}:
             return f"it is of instance '{found['DBInstanceIdentifier']}'"
         if told.get(RUN) != str(self.run) or NOT_BEFORE not in told:
             return "this run did not take it"
@@ -226,15 +227,31 @@ class Rds:
                 raise NeedsHuman(f"RDS knows no instance '{self.name}' and none that was set aside from it")
             if self.instances.instance(self.copy) is None:
                 self.prove()
-                self.instances.restore(self.copy, self.copy, like=old, tags={RUN: str(self.run)})
+                like, tags = old, {RUN: str(self.run)}
+                self._begin(
+                    lambda: self.instances.restore(self.copy, self.copy, like=like, tags=tags), longest
+                )
             self._until(lambda: self._is_ready(self.copy), longest, f"restores '{self.copy}'")
             self.proven()
-            self.instances.rename(self.name, self.failed)
+            self._begin(lambda: self.instances.rename(self.name, self.failed), longest)
         self._until(lambda: self._is_ready(self.failed), longest, f"sets '{self.name}' aside")
         self.proven()
-        self.instances.rename(self.copy, self.name)
+        self._begin(lambda: self.instances.rename(self.copy, self.name), longest)
         self._until(self.is_restored, longest, f"gives '{self.copy}' its name")
         return True
+
+    def _begin(self, act: Callable[[], None], longest_s: float) -> None:
+        """Begin `act` as soon as AWS is done with what it does by itself, such as a backup."""
+
+        def begun() -> bool:
+            try:
+                act()
+            except Busy as busy:
+                self.say(f"RDS: {busy}")
+                return False
+            return True
+
+        self._until(begun, longest_s, "is busy with the instance")
 
     def _is_ready(self, name: str) -> bool:
         found = self.instances.instance(name)

@@ -178,6 +178,7 @@ def test_a_worker_that_dies_after_any_call_leaves_what_its_successor_finishes(wi
     with pytest.raises(Killed):
         work()
     wire.dies_after = None
+    assert snapshot(wire).is_taken() or snapshot(wire).is_restored(), "it is never taken for gone"
     work()
     restored = ["restore_db_instance_from_db_snapshot", "modify_db_instance", "modify_db_instance"]
     assert wire.calls == ["create_db_snapshot", *restored], "no call was made twice"
@@ -269,6 +270,30 @@ def test_what_aws_refuses_and_what_it_does_not_answer(wire: Wire, endpoint: str)
     wire.client.delete_db_instance(DBInstanceIdentifier=OWN, SkipFinalSnapshot=True)
     with pytest.raises(NeedsHuman, match="knows no instance 'lakeside'"):
         replace(kept, server=kept.server).restore(at=AT)
+
+
+def test_an_instance_that_aws_itself_is_at_work_on_is_waited_for(wire: Wire) -> None:
+    busy = {"create_db_snapshot": 2, "modify_db_instance": 3}
+    client = wire.client
+
+    class Backup:
+        """AWS begins a backup whenever it likes."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            def call(**words: object) -> object:
+                if busy.get(name, 0):
+                    busy[name] -= 1
+                    raise ClientError({"Error": {"Code": "InvalidDBInstanceState", "Message": ""}}, name)
+                return getattr(client, name)(**words)
+
+            return call
+
+    said: list[str] = []
+    kept = snapshot(wire, instances=RdsInstances(client=Backup()), say=said.append)
+    kept.take(at=AT)
+    assert kept.restore(at=AT)
+    assert set(names(wire)) == {OWN, FAILED}
+    assert sum("not in a state for it" in line for line in said) == 5
 
 
 def test_a_worker_that_aws_does_not_let_in_says_so_and_is_kept_from_nothing_else(
