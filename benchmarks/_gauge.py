@@ -1,8 +1,7 @@
-"""How fast this machine is just now: whether both sides of a comparison met the same machine.
+"""How fast this machine is just now, so that whoever reads a ratio sees what machine its sides met.
 
 A virtual machine shares its cores with neighbours. On one of them the very same copy took 22 CPU-seconds and
-30 within five minutes, and nothing inside the machine told why. A ratio says something about the sides only
-while the machine stays as it is, so its speed is taken before, between and after them.
+30 within five minutes, and nothing inside the machine told why.
 """
 
 from __future__ import annotations
@@ -11,9 +10,6 @@ import os
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-
-STEADY = 0.25
-"""By so much of the fastest reading the readings of one comparison may differ."""
 
 _SECONDS = 0.6
 # Compressing keeps a core and its caches busy, and lets the other threads run meanwhile.
@@ -35,8 +31,3 @@ def speed() -> float:
 
     with ThreadPoolExecutor(max_workers=cores) as pool:
         return round(sum(pool.map(work, range(cores))) / 1e6, 1)
-
-
-def steady(*readings: float) -> bool:
-    """Whether the machine was the same at every one of `readings`."""
-    return min(readings) >= max(readings) * (1 - STEADY)

@@ -1,8 +1,8 @@
 """Copies against what others do, each beside its peer on the same servers.
 
-Ratios are taken between neighbours: two copies that came right after one another, while the machine's speed
-stayed as it was (`benchmarks._gauge`). A figure is the median of its ratios; rounds go on until each has
-BENCH_ROUNDS of them, or twice as many rounds have passed.
+Ratios are taken between neighbours: two copies that came right after one another, so that both met the same
+machine as nearly as can be. A figure is the median of its ratios, one or two from each round, and their order is
+turned round every time; what the machine's speed was meanwhile is told beside (`benchmarks._gauge`).
 
 Environment: BENCH_GB (default 1.8) and BENCH_ROUNDS (default 3).
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks._copy_ground import GIGABYTES, ROUNDS, SOURCE, Ground, free_port, ground
 from benchmarks._copy_peers import Peer, analyze, custom, directory, pgcopydb
 from benchmarks._copy_worker import Streamed, stream
-from benchmarks._gauge import speed, steady
+from benchmarks._gauge import speed
 from infra.postgres.physical import Physical
 from infra.postgres.progress import unwatched
 from infra.stack.cluster import Cluster
@@ -38,28 +38,22 @@ class Tried:
 
     Attributes:
         seconds: of each copy, all rounds.
-        ratios: of a copy to its neighbour, from the rounds in which the machine was steady.
+        ratios: of a copy to its neighbour.
         workers: what the stream's process measured of itself.
         speeds: of the machine, in megabytes a second.
-        unsteady: comparisons that did not count.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     ratios: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     workers: list[Streamed] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
-    unsteady: int = 0
 
-    def ratio(self, one: str, other: str) -> float | None:
-        """The median of one to the other; None when the machine was never steady for both."""
-        found = self.ratios.get((one, other)) or [1 / each for each in self.ratios.get((other, one), [])]
-        return round(statistics.median(found), 3) if found else None
+    def ratio(self, one: str, other: str) -> float:
+        """The median of one to the other."""
+        return round(statistics.median(self.ratios[one, other]), 3)
 
-    def count(self, one: tuple[str, Seconds], other: tuple[str, Seconds], readings: Sequence[float]) -> None:
-        """Take two neighbours' ratios, if the machine did not change meanwhile."""
-        if not steady(*readings):
-            self.unsteady += 1
-            return
+    def count(self, one: tuple[str, Seconds], other: tuple[str, Seconds]) -> None:
+        """Take two neighbours' ratios."""
         for left, right in (one, other), (other, one):
             for kind in left[1].keys() & right[1].keys():
                 pair = (f"{left[0]}{kind}", f"{right[0]}{kind}")
@@ -95,25 +89,18 @@ def _copies(place: Ground, notes: dict[str, str]) -> dict[str, object]:
         peers.append("pgcopydb")
     else:
         notes["pgcopydb"] = "not installed here, so it was no peer"
-    wanted = set(pairwise(order))
-    for number in range(2 * ROUNDS):
+    for number in range(ROUNDS):
         _round(acts, order if number % 2 == 0 else order[::-1], tried)
-        if all(len(tried.ratios.get(pair, [])) >= ROUNDS for pair in wanted):
-            break
-    best = max(peers, key=lambda peer: tried.ratio("stream", peer) or 0.0)
+    best = max(peers, key=lambda peer: tried.ratio("stream", peer))
     notes["done"] = "a copy is done when its statistics are made: a peer that makes none is given them"
-    notes["steady"] = (
-        f"a ratio is of two copies right after one another; {tried.unsteady} were left out because the "
-        f"machine's speed changed between them; it was {min(tried.speeds)} to {max(tried.speeds)} MB/s"
-    )
-    overhead, overhead_cpu = tried.ratio("masked", "stream"), tried.ratio("masked_cpu", "stream_cpu")
+    notes["machine"] = f"its speed went from {min(tried.speeds)} to {max(tried.speeds)} MB/s meanwhile"
     return {
         "stream_vs_best_peer": tried.ratio("stream", best),
         **{f"stream_vs_{peer}": tried.ratio("stream", peer) for peer in peers},
         "stream_cpu_vs_best_peer": tried.ratio("stream_cpu", f"{best}_cpu"),
         "stream_vs_dump_custom": tried.ratio("stream", "custom"),
-        "mask_overhead": None if overhead is None else round(overhead - 1, 3),
-        "mask_cpu_overhead": None if overhead_cpu is None else round(overhead_cpu - 1, 3),
+        "mask_overhead": round(tried.ratio("masked", "stream") - 1, 3),
+        "mask_cpu_overhead": round(tried.ratio("masked_cpu", "stream_cpu") - 1, 3),
         "physical_masked_vs_best_peer": tried.ratio("physical", best),
         "best_peer": best,
         "worker_rss_mb": round(max(worker.rss_mb for worker in tried.workers), 1),
@@ -130,19 +117,16 @@ def _copies(place: Ground, notes: dict[str, str]) -> dict[str, object]:
 
 def _round(acts: Mapping[str, Callable[[], Seconds]], order: Sequence[str], tried: Tried) -> None:
     """Do everything once; each pair of neighbours gives a ratio."""
-    readings: list[float] = []
     done: list[tuple[str, Seconds]] = []
     for name in order:
         # What the one before left to be written must not slow the next one down.
         os.sync()
-        readings.append(speed())
+        tried.speeds.append(speed())
         done.append((name, acts[name]()))
-        print(f"{readings[-1]:8.1f} MB/s  {name:10} {done[-1][1]['']:6.1f} s", flush=True)
+        print(f"{tried.speeds[-1]:8.1f} MB/s  {name:10} {done[-1][1]['']:6.1f} s", flush=True)
         tried.seconds.setdefault(name, []).append(done[-1][1][""])
-    readings.append(speed())
-    tried.speeds += readings
-    for place, (one, other) in enumerate(pairwise(done)):
-        tried.count(one, other, readings[place : place + 3])
+    for one, other in pairwise(done):
+        tried.count(one, other)
 
 
 def _size(place: Ground) -> int:

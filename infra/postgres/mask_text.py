@@ -20,7 +20,10 @@ from infra.postgres.mask_words import FAMILY_NAMES, FILLER, GIVEN_NAMES, STREETS
 from policy.masks import Mask
 from policy.protection import MaskWith, Others
 
-_HASH = SQL("encode(sha256(convert_to(current_setting('freshet.key') || {label} || {value}, 'UTF8')), 'hex')")
+# A sub-select of its own is computed once for a statement, not once for a value.
+_HASH = SQL(
+    "encode(sha256(convert_to((SELECT current_setting('freshet.key') || {label}) || {value}, 'UTF8')), 'hex')"
+)
 _N = SQL("n")
 
 
