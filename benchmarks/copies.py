@@ -1,8 +1,8 @@
 """Copies against what others do, each beside its peer on the same servers.
 
-Ratios are taken between neighbours: two copies that came right after one another, so that both met the same
-machine as nearly as can be. A figure is the median of its ratios, one or two from each round, and their order is
-turned round every time; what the machine's speed was meanwhile is told beside (`benchmarks._gauge`).
+Ratios are taken between neighbours: two copies that came right after one another, so that both met nearly the
+same machine. A figure is the median of its ratios, and the order is turned round every time; how fast the
+machine was meanwhile is told beside (`benchmarks._gauge`).
 
 Environment: BENCH_GB (default 1.8) and BENCH_ROUNDS (default 3).
 """
