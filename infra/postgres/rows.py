@@ -107,6 +107,8 @@ class RowWork:
             for table in self.tables
             for piece in self._pieces(table, work.get(table.name), build, keys, meter)
         ]
+        # Before the first block: afterwards it is looked at with every report of the progress.
+        self.governor.look(self.source)
         pool.run(pieces, meter=meter, watch=lambda progress: self._watched(progress, watch))
         indexes = (entry for item in work.values() for entry in item.entries())
         return meter, {entry.id for entry in (*indexes, *keys.entries)}

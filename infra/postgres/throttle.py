@@ -15,7 +15,10 @@ import psycopg
 from infra.postgres.methods import Throttle
 
 BUSY_TRANSACTIONS_PER_S = 50
-"""From so many transactions a second on, a source whose sessions this role may not see counts as busy."""
+"""From so many transactions a second on a source counts as busy: a short one is seldom seen at work."""
+
+QUIET_LOOKS = 4
+"""A source counts as busy until so many looks in a row found it quiet."""
 
 _LONGEST_REST = 1.0
 _OTHERS = """
@@ -43,24 +46,28 @@ class Governor:
         self._next = time.monotonic()
         self._local = threading.local()
         self._transactions: tuple[float, int] | None = None
+        self._quiet = 0
         self.busy = False
         self.rested = 0.0
 
     def look(self, connection: psycopg.Connection) -> None:
-        """See whether the source is busy for others; a role without pg_monitor judges by transactions."""
+        """See whether the source is busy for others: by sessions at work, and by transactions since the last.
+
+        A role without pg_monitor is not told of the sessions.
+        """
         connection.execute("SELECT pg_stat_clear_snapshot()")
         row = connection.execute(_OTHERS).fetchone()
         if row is None:
             return
         active, hidden, transactions = row
         now = time.monotonic()
-        if hidden and self._transactions is not None:
+        busy = not hidden and active >= self._throttle.busy_sessions
+        if self._transactions is not None:
             then, before = self._transactions
-            rate = (transactions - before) / max(now - then, 0.001)
-            self.busy = rate >= BUSY_TRANSACTIONS_PER_S
-        else:
-            self.busy = active >= self._throttle.busy_sessions
+            busy = busy or (transactions - before) / max(now - then, 0.001) >= BUSY_TRANSACTIONS_PER_S
         self._transactions = (now, transactions)
+        self._quiet = 0 if busy else self._quiet + 1
+        self.busy = busy or (self.busy and self._quiet < QUIET_LOOKS)
 
     def pace(self, size: int) -> None:
         """Return when the calling stream may take its next block, after one of `size` bytes."""

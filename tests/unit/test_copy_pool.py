@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+from unittest.mock import MagicMock
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +20,7 @@ from infra.postgres.methods import Throttle
 from infra.postgres.pool import Piece, Pool
 from infra.postgres.progress import Meter, unwatched
 from infra.postgres.selection import TableName
-from infra.postgres.throttle import Governor
+from infra.postgres.throttle import QUIET_LOOKS, Governor
 from policy.errors import Refused
 
 Done = list[tuple[str, int]]
@@ -135,6 +139,32 @@ def test_a_rate_is_kept_over_all_streams() -> None:
     for stream in streams:
         stream.join()
     assert time.monotonic() - began >= 0.25
+
+
+class _Source:
+    """Answers a governor's looks with what was told."""
+
+    def __init__(self, *told: tuple[int, bool, int]) -> None:
+        self._told = list(told)
+
+    def execute(self, query: str) -> Any:  # noqa: ANN401 - stands for a cursor
+        return MagicMock(fetchone=lambda: self._told.pop(0)) if "active" in query else None
+
+
+def test_a_source_is_busy_by_its_transactions_too_and_stays_so_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = itertools.count(step=0.5)
+    monkeypatch.setattr("infra.postgres.throttle.time.monotonic", lambda: next(clock))
+    short = [(0, False, number) for number in (0, 400, 800)]
+    quiet = [(0, False, 800)] * (QUIET_LOOKS + 1)
+    source = _Source(*short, *quiet, (2, False, 800))
+    governor = Governor(Throttle(busy_sessions=2))
+    seen = []
+    for _ in range(len(short) + len(quiet) + 1):
+        governor.look(cast("psycopg.Connection", source))
+        seen.append(governor.busy)
+    assert seen == [False, True, True, *[True] * (QUIET_LOOKS - 1), False, False, True]
 
 
 @pytest.mark.parametrize(("streams", "rest_s"), [(1, 0.14), (2, 0.34)])
