@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from infra.ansible import PLAYBOOKS
+from infra.roles import PLAYBOOKS
 
 ROLES = PLAYBOOKS / "roles"
 WHERE = {
