@@ -66,6 +66,11 @@ class Guard:
         """When the work began, by the monotonic clock."""
         return self.begun if self.gate is None or self.gate.opened_at is None else self.gate.opened_at
 
+    def give_up(self) -> None:
+        """End everything now: whoever waits for it was cancelled."""
+        self.reason = self.reason or "cancelled"
+        processes.end(processes.of_call(self.call))
+
     def __call__(self) -> bool:
         """Never tells the runner to cancel: what has to be ended is ended here."""
         if not self.reason:
