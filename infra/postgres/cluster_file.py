@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from infra.plain_yaml import parse
+from infra.declared_file import read_declared
 from infra.postgres.engine import Place
 from infra.postgres.engine_file import Folder, Word
 from policy.errors import Refused
@@ -86,21 +86,9 @@ def load_clusters(path: Path, estate: Estate) -> Mapping[ServerName, ServerFiles
     Raises:
         Refused: the file has mistakes.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    shape = read_declared(path, ClustersShape)
+    if shape is None:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path.name} cannot be read: {type(error).__name__}") from error
-    try:
-        shape = ClustersShape.model_validate(parse(text, file=path.name))
-    except ValidationError as error:
-        raise Refused(
-            *(
-                f"{path.name}: {'.'.join(str(part) for part in finding['loc'])}: {finding['msg']}"
-                for finding in error.errors(include_input=False, include_url=False, include_context=False)
-            )
-        ) from None
     found: dict[ServerName, ServerFiles] = {}
     findings = []
     for name, told in shape.clusters.items():

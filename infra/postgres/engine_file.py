@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from infra.plain_yaml import parse
+from infra.declared_file import read_declared
 from infra.postgres.engine import Engine, Mode, Place
 from policy.errors import Refused
 from policy.estate import Estate
@@ -79,24 +79,12 @@ def load_engine(path: Path, estate: Estate, server: ServerName) -> Engine:
     Raises:
         Refused: the file has mistakes, or says nothing of this server.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    shape = read_declared(path, EnginesShape)
+    if shape is None:
         raise Refused(
             f"server '{server}': no change of version is declared; write {path} "
             "(docs/guide/engine-upgrades.md)"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path.name} cannot be read: {type(error).__name__}") from error
-    try:
-        shape = EnginesShape.model_validate(parse(text, file=path.name))
-    except ValidationError as error:
-        raise Refused(
-            *(
-                f"{path.name}: {'.'.join(str(part) for part in finding['loc'])}: {finding['msg']}"
-                for finding in error.errors(include_input=False, include_url=False, include_context=False)
-            )
-        ) from None
+        )
     unknown = sorted(set(shape.engines) - set(estate.servers))
     if unknown:
         raise Refused(f"{path.name}: the estate has no database server {', '.join(unknown)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,8 @@ import pytest
 from infra.postgres.cluster_file import load_clusters
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.machines import DatabaseServer, Host, Login
-from policy.names import HostName, SecretName, ServerName
+from tests.unit.lone_server import SERVER, lone_server
 
-LIVE = ServerName("live")
 WHOLE = """\
 clusters:
   live:
@@ -28,35 +25,14 @@ clusters:
 
 @pytest.fixture
 def estate() -> Estate:
-    host = Host(name=HostName("db1"), connection="ssh")
-    server = DatabaseServer(
-        name=LIVE,
-        host="db1.example.org",
-        port=5433,
-        production=True,
-        system_identifier=None,
-        owner=Login(user="owner", secret=SecretName("live-owner")),
-        reader=None,
-    )
-    return Estate(
-        name="tests",
-        undo=timedelta(days=7),
-        servers={server.name: server},
-        hosts={host.name: host},
-        applications={},
-        releases=(),
-        groups={},
-        customers={},
-        contacts={},
-        freezes=(),
-    )
+    return lone_server(port=5433)
 
 
 def test_what_the_role_is_told(tmp_path: Path, estate: Estate) -> None:
     path = tmp_path / "clusters.yaml"
     assert load_clusters(path, estate) == {}
     path.write_text(WHOLE)
-    files = load_clusters(path, estate)[LIVE]
+    files = load_clusters(path, estate)[SERVER]
     assert files.host.name == "db1"
     assert files.variables() == {
         "cluster": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,8 @@ from infra.postgres.engine_file import load_engine
 from infra.secrets import SecretFiles
 from policy.errors import Refused
 from policy.estate import Estate
-from policy.machines import DatabaseServer, Host, Login
-from policy.names import HostName, SecretName, ServerName
+from tests.unit.lone_server import SERVER, lone_server
 
-SERVER = ServerName("live")
 WHOLE = """\
 engines:
   live:
@@ -31,28 +28,7 @@ engines:
 
 @pytest.fixture
 def estate() -> Estate:
-    host = Host(name=HostName("db1"), connection="ssh")
-    server = DatabaseServer(
-        name=SERVER,
-        host="db1.example.org",
-        port=5432,
-        production=True,
-        system_identifier=None,
-        owner=Login(user="owner", secret=SecretName("live-owner")),
-        reader=None,
-    )
-    return Estate(
-        name="tests",
-        undo=timedelta(days=7),
-        servers={server.name: server},
-        hosts={host.name: host},
-        applications={},
-        releases=(),
-        groups={},
-        customers={},
-        contacts={},
-        freezes=(),
-    )
+    return lone_server(port=5432)
 
 
 def test_a_whole_declaration(tmp_path: Path, estate: Estate) -> None:
