@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from os import dup
-from typing import Self
+from typing import Protocol, Self
 
 import psycopg
 from psycopg import sql
@@ -64,8 +64,14 @@ class Load:
     put: sql.Composed
 
 
-Pace = Callable[[int], None]
-"""Called with the size of each block; returns when the next one may be read."""
+class Pace(Protocol):
+    """Says when the next block may be read."""
+
+    def begin(self) -> None:
+        """A load begins."""
+
+    def pace(self, size: int) -> None:
+        """Return when a block may be read after one of `size` bytes."""
 
 
 class Carrier:
@@ -102,6 +108,7 @@ class Carrier:
             StepFailed: a server refused a row, the counts differ, or `stop` was set.
             Unavailable: a session was lost.
         """
+        self.pace.begin()
         with telling(f"copying {load.what}"):
             return self._bare(load) if self.bare else self._row_by_row(load)
 
@@ -119,7 +126,7 @@ class Carrier:
         if self.stop.is_set():
             raise StepFailed("the copy was ended")
         self.passed(size)
-        self.pace(size)
+        self.pace.pace(size)
 
     def _agreed(self, load: Load, taken: int, put: int | None, size: int) -> Carried:
         if taken != put:

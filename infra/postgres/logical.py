@@ -74,7 +74,7 @@ class LogicalCopy:
         self.watch = watch
         self.stack = stack
         self.stop = threading.Event()
-        self.governor = Governor(job.throttle, streams=job.jobs)
+        self.governor = Governor(job.throttle, streams=job.jobs, stop=self.stop)
         self.phases: dict[str, float] = {}
         self.notes: list[str] = []
         self.programs = Path()
@@ -211,9 +211,7 @@ class LogicalCopy:
 
     def _large_objects(self, archive: Archive, meter: Meter) -> None:
         settle(self.target, **LAZY)
-        carrier = Carrier(
-            self.source, self.target, passed=meter.passed, pace=self.governor.pace, stop=self.stop
-        )
+        carrier = Carrier(self.source, self.target, passed=meter.passed, pace=self.governor, stop=self.stop)
         selection = self.job.selections[LARGE_OBJECTS]
         carried, left_out = bring_large_objects(self.source, self.target, carrier, selection)
         for what in left_out:

@@ -123,7 +123,7 @@ class RowWork:
         read_in(source, self.job, self.snapshot)
         settle(target, **LAZY)
         target.commit()
-        carrier = Carrier(source, target, passed=meter.passed, pace=self.governor.pace, stop=self.stop)
+        carrier = Carrier(source, target, passed=meter.passed, pace=self.governor, stop=self.stop)
         return Hands(source=source, target=target, carrier=carrier)
 
     def _pieces(

@@ -1,8 +1,11 @@
 """Keeps a copy from taking more of the source than it may.
 
+A stream runs in stretches and rests between them. A rest after every block would not do: while a stream
+rests, the source's backend fills the socket with what comes next, and where masks make it the slower side it
+would never stop. A stretch is many times what the socket holds, so that in a rest the backend soon waits.
+
 Invariant: streams together pass at most the allowed bytes a second, and while the source is busy for others
-they together run for no more than the allowed share of the time; for the rest of it each of them rests, so
-that its backend waits on a full socket and uses nothing.
+they together run for no more than the allowed share of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ BUSY_TRANSACTIONS_PER_S = 50
 QUIET_LOOKS = 4
 """A source counts as busy until so many looks in a row found it quiet."""
 
-_LONGEST_REST = 1.0
+STRETCH_SECONDS = 0.5
+"""A stream runs so long before it rests; a socket holds what is carried in a tenth of it."""
+
+LONGEST_REST_SECONDS = 15.0
+"""A filter may read for minutes before its first row; no rest after it gives that back."""
+
+_SLICE_SECONDS = 0.1
 _OTHERS = """
 SELECT count(*) FILTER (WHERE a.state = 'active') AS active,
        bool_or(a.state IS NULL) AS hidden,
@@ -37,14 +46,16 @@ class Governor:
     Args:
         throttle: the limits.
         streams: how many there are at most at a time; each has its part of the share.
+        stop: ends every rest when set.
     """
 
-    def __init__(self, throttle: Throttle, *, streams: int = 1) -> None:
+    def __init__(self, throttle: Throttle, *, stop: threading.Event, streams: int = 1) -> None:
         self._throttle = throttle
         self._share = throttle.busy_share / streams
+        self._stop = stop
         self._lock = threading.Lock()
         self._next = time.monotonic()
-        self._local = threading.local()
+        self._stretch = _Stretch()
         self._transactions: tuple[float, int] | None = None
         self._quiet = 0
         self.busy = False
@@ -69,22 +80,35 @@ class Governor:
         self._quiet = 0 if busy else self._quiet + 1
         self.busy = busy or (self.busy and self._quiet < QUIET_LOOKS)
 
+    def begin(self) -> None:
+        """The calling stream asks the source from now on; what it did before was not the source's work."""
+        self._stretch.since = time.monotonic()
+
     def pace(self, size: int) -> None:
         """Return when the calling stream may take its next block, after one of `size` bytes."""
-        rest = self._rest_for_others() + self._rest_for_rate(size)
-        if rest > 0:
-            self.rested += rest
-            time.sleep(min(rest, _LONGEST_REST))
-        self._local.began = time.monotonic()
+        stretch = self._stretch
+        now = time.monotonic()
+        stretch.worked += now - stretch.since
+        self._rest(self._for_rate(size), while_busy=False)
+        if not self.busy:
+            stretch.worked = 0.0
+        elif stretch.worked >= STRETCH_SECONDS:
+            rest = stretch.worked * (1 / self._share - 1)
+            self._rest(min(rest, LONGEST_REST_SECONDS), while_busy=True)
+            stretch.worked = 0.0
+        stretch.since = time.monotonic()
 
-    def _rest_for_others(self) -> float:
-        began: float | None = getattr(self._local, "began", None)
-        if not self.busy or began is None:
-            return 0.0
-        worked = time.monotonic() - began
-        return worked * (1 / self._share - 1)
+    def _rest(self, seconds: float, *, while_busy: bool) -> None:
+        began = time.monotonic()
+        ends = began + seconds
+        now = began
+        while now < ends and not self._stop.is_set() and (self.busy or not while_busy):
+            self._stop.wait(min(ends - now, _SLICE_SECONDS))
+            now = time.monotonic()
+        with self._lock:
+            self.rested += now - began
 
-    def _rest_for_rate(self, size: int) -> float:
+    def _for_rate(self, size: int) -> float:
         limit = self._throttle.bytes_per_s
         if limit is None:
             return 0.0
@@ -92,3 +116,11 @@ class Governor:
             now = time.monotonic()
             self._next = max(self._next, now) + size / limit
             return self._next - now
+
+
+class _Stretch(threading.local):
+    """Of each stream: since when it runs, and for how long it ran since it last rested."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.worked = 0.0

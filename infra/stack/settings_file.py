@@ -16,6 +16,9 @@ from dotenv import dotenv_values
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import Ports
 
+_OTHERS = ("PREFECT_", "AWS_", "FRESHET_", "PYTHONDONTWRITEBYTECODE")
+"""Not inherited: what would contradict the settings, and what would have every run compile Prefect again."""
+
 LEDGER_PASSFILE = "pgpass-ledger"
 REGION = "us-east-1"
 QUEUE = "freshet-requests"
@@ -91,7 +94,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PREFECT_", "AWS_", "FRESHET_")) or name == "FRESHET_FAILPOINT"
+        if not name.startswith(_OTHERS) or name == "FRESHET_FAILPOINT"
     }
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join([programs, inherited.get("PATH", os.defpath)])

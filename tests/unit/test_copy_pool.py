@@ -126,7 +126,7 @@ def test_progress_never_falls_and_never_claims_to_be_done(steps: list[tuple[str,
 
 
 def test_a_rate_is_kept_over_all_streams() -> None:
-    governor = Governor(Throttle(bytes_per_s=1_000_000))
+    governor = Governor(Throttle(bytes_per_s=1_000_000), stop=threading.Event())
     began = time.monotonic()
 
     def carry() -> None:
@@ -159,7 +159,7 @@ def test_a_source_is_busy_by_its_transactions_too_and_stays_so_for_a_while(
     short = [(0, False, number) for number in (0, 400, 800)]
     quiet = [(0, False, 800)] * (QUIET_LOOKS + 1)
     source = _Source(*short, *quiet, (2, False, 800))
-    governor = Governor(Throttle(busy_sessions=2))
+    governor = Governor(Throttle(busy_sessions=2), stop=threading.Event())
     seen = []
     for _ in range(len(short) + len(quiet) + 1):
         governor.look(cast("psycopg.Connection", source))
@@ -167,19 +167,58 @@ def test_a_source_is_busy_by_its_transactions_too_and_stays_so_for_a_while(
     assert seen == [False, True, True, *[True] * (QUIET_LOOKS - 1), False, False, True]
 
 
-@pytest.mark.parametrize(("streams", "rest_s"), [(1, 0.14), (2, 0.34)])
-def test_a_busy_source_gets_its_share_however_many_streams_there_are(streams: int, rest_s: float) -> None:
-    governor = Governor(Throttle(busy_share=0.25), streams=streams)
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.postgres.throttle.STRETCH_SECONDS", 0.06)
+
+
+def _busy(*, streams: int = 1, share: float = 0.25, stop: threading.Event | None = None) -> Governor:
+    governor = Governor(Throttle(busy_share=share), streams=streams, stop=stop or threading.Event())
     governor.busy = True
-    governor.pace(1)
-    time.sleep(0.05)
-    began = time.monotonic()
-    governor.pace(1)
-    assert time.monotonic() - began >= rest_s
+    return governor
+
+
+def _carried(governor: Governor, *, loads: int, seconds: float) -> float:
+    """Seconds of rest after so many loads of one block that takes so long."""
+    for _ in range(loads):
+        governor.begin()
+        time.sleep(seconds)
+        began = time.monotonic()
+        governor.pace(1)
+    return time.monotonic() - began
+
+
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize(("streams", "rest_s"), [(1, 3 * 0.06), (2, 7 * 0.06)])
+def test_a_busy_source_gets_its_share_however_many_streams_there_are(streams: int, rest_s: float) -> None:
+    governor = _busy(streams=streams)
+    assert _carried(governor, loads=1, seconds=0.06) >= rest_s
     governor.busy = False
-    began = time.monotonic()
+    assert _carried(governor, loads=1, seconds=0.06) < 0.1
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_small_tables_add_up_to_a_stretch() -> None:
+    assert _carried(_busy(), loads=2, seconds=0.04) >= 3 * 0.08
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_what_was_not_the_source_s_work_is_not_counted() -> None:
+    governor = _busy()
+    governor.begin()
     governor.pace(1)
-    assert time.monotonic() - began < 0.1
+    time.sleep(0.1)
+    assert _carried(governor, loads=1, seconds=0) < 0.1
+
+
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize("by", ["quiet", "stop"])
+def test_a_rest_ends_early_when_the_source_is_quiet_or_the_copy_ends(by: str) -> None:
+    stop = threading.Event()
+    governor = _busy(share=0.001, stop=stop)
+    ender = threading.Timer(0.2, stop.set if by == "stop" else lambda: setattr(governor, "busy", False))
+    ender.start()
+    assert 0.1 < _carried(governor, loads=1, seconds=0.06) < 10
 
 
 @pytest.mark.parametrize(
