@@ -7,7 +7,8 @@ VENV := .venv
 UV := .tools/bin/uv
 BIN := $(VENV)/bin
 BENCH ?= all
-export PYTHONDONTWRITEBYTECODE := 1
+# A run is a process of its own: without stored bytecode each would compile Prefect and all of this again.
+unexport PYTHONDONTWRITEBYTECODE
 # uv trusts what the machine trusts, as pip does.
 export UV_SYSTEM_CERTS := 1
 
