@@ -4,8 +4,10 @@ Invariant: PostgreSQL's own functions only; the customer's key is read by `curre
 which fails when it is not set; equal texts under the same transformer and key give equal results, and NULL
 stays NULL.
 
-The hash is SHA-256 over key, transformer and value: one a value, whatever is made of it. No `%` stands in
-these texts, because a driver that binds parameters would take it for a placeholder.
+The hash is SHA-256 over a key and the value: one a value, whatever is made of it. The key is one of the
+transformer's own, 128 bits made of the customer's key once for a statement; it is short, so that most values
+fit into a single block of the hash with it. No `%` stands in these texts, because a driver that binds
+parameters would take it for a placeholder.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ from policy.masks import Mask
 from policy.protection import MaskWith, Others
 
 # A sub-select of its own is computed once for a statement, not once for a value.
-_HASH = SQL(
-    "encode(sha256(convert_to((SELECT current_setting('freshet.key') || {label}) || {value}, 'UTF8')), 'hex')"
+_KEY = SQL(
+    "(SELECT encode(substr(sha256(convert_to("
+    "current_setting('freshet.key') || {label}, 'UTF8')), 1, 16), 'base64'))"
 )
+_DIGEST = SQL("sha256(convert_to({key} || {value}, 'UTF8'))")
 _N = SQL("n")
+_BYTE = 256
 
 
 def text_expression(text: Composable, rule: MaskWith, *, length: int | None = None) -> Composable:
@@ -42,14 +47,20 @@ def text_expression(text: Composable, rule: MaskWith, *, length: int | None = No
     )
 
 
-def hashed(text: Composable, mask: Mask) -> Composed:
-    """64 hexadecimal digits that depend on the key, the transformer and the text."""
-    return _HASH.format(label=Literal(f":{mask}:"), value=text)
+def digest(text: Composable, mask: Mask) -> Composed:
+    """32 bytes that depend on the key, the transformer and the text."""
+    return _DIGEST.format(key=_KEY.format(label=Literal(f":{mask}")), value=text)
+
+
+def hexadecimal(text: Composable, mask: Mask, count: int) -> Composable:
+    """The first `count` hexadecimal digits of the digest, at most 64."""
+    whole = SQL("encode(substr({}, 1, {}), 'hex')").format(digest(text, mask), Literal((count + 1) // 2))
+    return whole if count % 2 == 0 else SQL("left({}, {})").format(whole, Literal(count))
 
 
 def integer(text: Composable, mask: Mask) -> Composed:
-    """60 bits of the hash, never negative."""
-    return SQL("('x' || left({}, 15))::bit(60)::bigint").format(hashed(text, mask))
+    """56 bits of the digest, never negative."""
+    return SQL("('x' || {})::bit(56)::bigint").format(hexadecimal(text, mask, 14))
 
 
 def number(text: Composable, rule: MaskWith) -> Composed:
@@ -61,15 +72,15 @@ def number(text: Composable, rule: MaskWith) -> Composed:
 
 def uuid(text: Composable) -> Composed:
     """A UUID that has the form of a random one; 122 bits of the hash."""
-    return SQL(
-        "overlay(overlay(left({}, 32) PLACING '4' FROM 13 FOR 1) PLACING 'a' FROM 17 FOR 1)::uuid"
-    ).format(hashed(text, Mask.UUID))
+    return SQL("overlay(overlay({} PLACING '4' FROM 13 FOR 1) PLACING 'a' FROM 17 FOR 1)::uuid").format(
+        hexadecimal(text, Mask.UUID, 32)
+    )
 
 
 def ip_address(text: Composable) -> Composed:
     """An address of 2001:db8::/32, the range set aside for documentation; 96 bits of the hash."""
     groups = SQL(" || ':' || ").join(SQL("substr(n, {}, 4)").format(start) for start in range(1, 25, 4))
-    return _once(hashed(text, Mask.IP_ADDRESS), SQL("'2001:db8:' || {}").format(groups))
+    return _once(hexadecimal(text, Mask.IP_ADDRESS, 24), SQL("'2001:db8:' || {}").format(groups))
 
 
 def fixed(value: Composable, rule: MaskWith) -> Composed:
@@ -95,49 +106,45 @@ def _made(text: Composable, rule: MaskWith, length: int | None) -> Composable:
 
 def _email(text: Composable, rule: MaskWith, length: int | None) -> Composable:
     room = 20 if length is None else max(1, min(20, length - len(rule.domain) - 2))
-    return SQL("'u' || left({hash}, {room}) || {domain}").format(
-        hash=hashed(text, rule.mask), room=Literal(room), domain=Literal("@" + rule.domain)
+    return SQL("'u' || {digits} || {domain}").format(
+        digits=hexadecimal(text, rule.mask, room), domain=Literal("@" + rule.domain)
     )
 
 
 def _token(text: Composable, rule: MaskWith, length: int | None) -> Composable:
-    return SQL("left({}, {})").format(hashed(text, rule.mask), Literal(min(32, length or 32)))
+    return hexadecimal(text, rule.mask, min(32, length or 32))
 
 
 def _pattern(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    digits = SQL("lpad(mod({n}, {size})::text, {count}, '0')").format(
+    made: Composable = SQL("lpad(mod({n}, {size})::text, {count}, '0')").format(
         n=integer(text, rule.mask), size=Literal(10 ** rule.like.count("#")), count=rule.like.count("#")
     )
-    parts: list[Composable] = []
-    taken = 1
+    place = 1
     for run in re.findall(r"#+|[^#]+", rule.like):
-        if run.startswith("#"):
-            parts.append(SQL("substr(n, {}, {})").format(taken, len(run)))
-            taken += len(run)
-        else:
-            parts.append(Literal(run))
-    return _once(digits, SQL(" || ").join(parts))
+        if not run.startswith("#"):
+            made = SQL("overlay({} PLACING {} FROM {} FOR 0)").format(made, Literal(run), Literal(place))
+        place += len(run)
+    return made
 
 
 def _given_name(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    return _word(GIVEN_NAMES, integer(text, rule.mask))
+    return _word(GIVEN_NAMES, digest(text, rule.mask), byte=0)
 
 
 def _family_name(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    return _word(FAMILY_NAMES, integer(text, rule.mask))
+    return _word(FAMILY_NAMES, digest(text, rule.mask), byte=0)
 
 
 def _full_name(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    family = SQL("(n / {})").format(Literal(len(GIVEN_NAMES)))
-    use = SQL("{} || ' ' || {}").format(_word(GIVEN_NAMES, _N), _word(FAMILY_NAMES, family))
-    return _once(integer(text, rule.mask), use)
+    use = SQL("{} || ' ' || {}").format(_word(GIVEN_NAMES, _N, byte=0), _word(FAMILY_NAMES, _N, byte=1))
+    return _once(digest(text, rule.mask), use)
 
 
 def _street(text: Composable, rule: MaskWith, _length: int | None) -> Composable:
-    use = SQL("(1 + mod(n / {}, 199))::text || ' ' || {} || ' Street'").format(
-        Literal(len(STREETS)), _word(STREETS, _N)
+    use = SQL("(1 + mod(get_byte(n, 1) * 256 + get_byte(n, 2), 199))::text || ' ' || {} || ' Street'").format(
+        _word(STREETS, _N, byte=0)
     )
-    return _once(integer(text, rule.mask), use)
+    return _once(digest(text, rule.mask), use)
 
 
 def _free_text(text: Composable, _rule: MaskWith, _length: int | None) -> Composable:
@@ -175,10 +182,13 @@ def _once(n: Composable, use: Composable) -> Composed:
     return SQL("(SELECT {use} FROM (SELECT {n} AS n OFFSET 0) AS once)").format(use=use, n=n)
 
 
-def _word(words: Sequence[str], n: Composable) -> Composed:
+def _word(words: Sequence[str], n: Composable, *, byte: int) -> Composed:
+    """The word that a byte of the digest `n` picks, each as often as any other."""
+    if _BYTE % len(words):
+        raise ValueError(f"{len(words)} words are not equally often in a byte")
     # A jsonb array finds its n-th element in constant time; an array of text walks to it.
-    return SQL("({words}::jsonb ->> mod({n}, {count})::integer)").format(
-        words=Literal(json.dumps(words)), n=n, count=Literal(len(words))
+    return SQL("({words}::jsonb ->> mod(get_byte({n}, {byte}), {count}))").format(
+        words=Literal(json.dumps(words)), n=n, byte=Literal(byte), count=Literal(len(words))
     )
 
 
