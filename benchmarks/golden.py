@@ -85,7 +85,11 @@ class Round:
 
 def figures() -> dict[str, object]:
     """Measure on a stack of its own."""
-    place = Path(os.environ.get("BENCH_REFLINK", tempfile.gettempdir()))
+    return measure(Path(os.environ.get("BENCH_REFLINK", tempfile.gettempdir())), rounds=ROUNDS)
+
+
+def measure(place: Path, *, rounds: int) -> dict[str, object]:
+    """Measure so many refreshes on a stack of its own below `place`."""
     folder = Path(tempfile.mkdtemp(prefix="freshet-bench-stack-", dir=place))
     shares = can_clone(folder)
     try:
@@ -94,10 +98,10 @@ def figures() -> dict[str, object]:
             began = time.monotonic()
             built = build_images(world, CustomerName("lakeside"), _tell)
             took = time.monotonic() - began
-            rounds = [_round(world) for _ in range(ROUNDS)]
+            done = [_round(world) for _ in range(rounds)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _figures(rounds, built, took, size, shares=shares)
+    return _figures(done, built, took, size, shares=shares)
 
 
 def _figures(

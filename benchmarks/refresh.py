@@ -11,7 +11,7 @@ import json
 
 from benchmarks.__main__ import RESULTS, commit, run
 
-PARTS = ("copies", "source_load", "clones", "swap", "golden")
+PARTS = ("copies", "source_load", "clones", "swap", "golden", "golden_copied")
 
 
 def figures() -> dict[str, object]:
