@@ -25,6 +25,7 @@ from infra.ansible_events import Account, Outcome, TaskEvent, TaskResult
 from infra.ansible_guard import Gate, Guard
 from infra.ansible_inventory import secret_files, write_inventory
 from infra.ansible_start import configuration, private_folder
+from infra.attended import Attended
 from infra.roles import PLAYBOOKS
 from infra.secrets import SecretFiles
 from policy.errors import Cancelled, StepFailed, TimedOut, Unavailable
@@ -136,7 +137,8 @@ def run_stages(
 
                 runner = Runner(config, event_handler=note, cancel_callback=guard)
                 try:
-                    _attend(runner, guard)
+                    # Thrown out of its middle, the runner would leave files open.
+                    Attended(runner.run, end=guard.give_up, name="ansible-runner").wait()
                     code = runner.rc
                 except pexpect.TIMEOUT:
                     # The terminal stayed open after the end, held by a process that is ended below.
@@ -152,31 +154,6 @@ def run_stages(
         seconds=seconds,
         facts=account.facts,
     )
-
-
-def _attend(runner: Runner, guard: Guard) -> None:
-    """Let `runner` work to its end in a thread of its own.
-
-    Whoever waits may be cancelled at any moment; thrown out of its middle, the runner would leave files open.
-    """
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            runner.run()
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            failure.append(error)
-
-    worker = threading.Thread(target=work, name="ansible-runner", daemon=True)
-    worker.start()
-    try:
-        worker.join()
-    except BaseException:
-        guard.give_up()
-        worker.join()
-        raise
-    if failure:
-        raise failure[0]
 
 
 def end_leftovers(run: str, below_epoch: int, scratch: Path) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 
+from infra.attended import Attended
 from infra.postgres.methods import CopyJob
 from infra.postgres.programs import demand, run
 from infra.postgres.progress import Meter, Watch
@@ -108,39 +109,30 @@ class BaseBackup:
         limit = job.throttle.bytes_per_s
         rate = [f"--max-rate={max(limit // 1024, 32)}"] if limit else []
         stop = threading.Event()
-        failure: list[BaseException] = []
+        arrived = 0
+
+        def look() -> None:
+            nonlocal arrived
+            now = _size(self.data)
+            meter.passed(max(now - arrived, 0))
+            arrived = max(now, arrived)
+            watch(meter.look())
+
         with passfile((job.source, job.reader), secrets=job.secrets, scratch=job.scratch) as secret:
             environment = client_environment(
                 job.source, job.reader, database=job.source_database, passfile=secret, run=job.run
             )
 
             def bring() -> None:
-                try:
-                    ended = run(
-                        programs / "pg_basebackup",
-                        *("--checkpoint=fast", "--no-sync", "--no-manifest", *rate, f"--pgdata={self.data}"),
-                        environment=environment,
-                        stop=stop,
-                    )
-                    demand(ended, "taking a base backup of the source")
-                except Exception as error:  # noqa: BLE001 - raised again below, by the thread that waits
-                    failure.append(error)
+                ended = run(
+                    programs / "pg_basebackup",
+                    *("--checkpoint=fast", "--no-sync", "--no-manifest", *rate, f"--pgdata={self.data}"),
+                    environment=environment,
+                    stop=stop,
+                )
+                demand(ended, "taking a base backup of the source")
 
-            bringer = threading.Thread(target=bring, daemon=True)
-            bringer.start()
-            try:
-                arrived = 0
-                while bringer.is_alive():
-                    bringer.join(_TICK_SECONDS)
-                    now = _size(self.data)
-                    meter.passed(max(now - arrived, 0))
-                    arrived = max(now, arrived)
-                    watch(meter.look())
-            finally:
-                stop.set()
-                bringer.join()
-        if failure:
-            raise failure[0]
+            Attended(bring, end=stop.set, name="base-backup").wait(look, every_s=_TICK_SECONDS)
 
     def start(self) -> None:
         """Bring it up, alone.

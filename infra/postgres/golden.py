@@ -8,13 +8,13 @@ Invariant: an image that no longer fits the policy, the key, the schema, the add
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import datetime, timedelta
 
 import psycopg
 from psycopg import sql
 
+from infra.attended import Attended
 from infra.postgres.fingerprint import fingerprint
 from infra.postgres.golden_image import Golden, read_golden
 from infra.postgres.incoming import close_to_others
@@ -170,23 +170,5 @@ def _create(admin: psycopg.Connection, golden: str, incoming: str, size: int, wa
     )
     meter = Meter(bytes_total=size, weight=size)
     meter.phase = "cloning the golden image"
-    failure: list[BaseException] = []
-
-    def create() -> None:
-        try:
-            admin.execute(statement)
-        except psycopg.Error as error:
-            failure.append(error)
-
-    creator = threading.Thread(target=create, daemon=True)
-    creator.start()
-    try:
-        while creator.is_alive():
-            creator.join(_TICK_SECONDS)
-            watch(meter.look())
-    finally:
-        if creator.is_alive():
-            admin.cancel_safe()
-        creator.join()
-    if failure:
-        raise failure[0]
+    creating = Attended(lambda: admin.execute(statement), end=admin.cancel_safe, name="golden-clone")
+    creating.wait(lambda: watch(meter.look()), every_s=_TICK_SECONDS)
