@@ -12,16 +12,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from infra.ledger import requests, runs
+from infra.ledger import requests
 from infra.ledger.connection import Connection
 from infra.postgres.cluster_file import FILE, load_clusters
 from infra.postgres.snapshot_rds import SUFFIXES
-from policy.errors import FreshetError
 from policy.estate import Estate
 from policy.names import RunId
 from policy.request import Kind
+from tasks.chores import Chore, carry_out
 from tasks.drop_dumps import KEPT
 from tasks.errand import errand
 from tasks.snapshots import kept
@@ -49,19 +50,17 @@ def drop_copies(world: World, *, dry_run: bool) -> Iterator[str]:
         return
     with world.ledger.transaction() as connection:
         due = _due(connection, world.clock.now(), estate, servers)
-        busy = runs.busy_webapps(connection)
-    for run, webapp in due:
-        if webapp in busy:
-            continue
-        if dry_run:
-            yield f"would look for copies of whole servers that {run} left"
-            continue
-        try:
-            yield from _clear(world, run)
-        except FreshetError as error:
-            # One host that is away must not keep the sweep from the rest of its work.
-            log.warning("%s: not cleared: %s", run, error, extra={"action": "drop_copies", "run": run})
-            yield f"{run}: its copies could not be removed ({error}); the next sweep tries again"
+    chores = (
+        Chore(
+            run=run,
+            webapp=webapp,
+            would=f"would look for copies of whole servers that {run} left",
+            act=partial(_clear, world, run),
+            undone="its copies could not be removed",
+        )
+        for run, webapp in due
+    )
+    yield from carry_out(world, chores, verb=VERB, dry_run=dry_run)
 
 
 def _servers(world: World, estate: Estate) -> list[str]:
@@ -96,19 +95,7 @@ def _due(
 def _clear(world: World, run: RunId) -> Iterator[str]:
     with world.ledger.transaction() as connection:
         request = requests.get(connection, run.request)
-    lines: list[str] = []
     with errand(world, request, run, lambda text: log.info("%s", text)) as work:
         for keep in kept(work):
             for part in keep.whole:
-                lines += part.clear()
-    with world.ledger.transaction() as connection:
-        requests.write_event(
-            connection,
-            at=world.clock.now(),
-            verb=VERB,
-            actor="sweep",
-            request=request.id,
-            run=run,
-            reason="; ".join(lines),
-        )
-    yield from (f"{run}: {line}" for line in lines)
+                yield from part.clear()

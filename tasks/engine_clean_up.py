@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from infra.ledger import requests, runs
+from infra.ledger import requests
 from infra.ledger.connection import Connection
-from policy.errors import FreshetError
-from policy.names import RequestId, RunId
+from policy.names import RunId
 from policy.request import Kind
+from tasks.chores import Chore, carry_out
 from tasks.engine_stages import engine_of, engine_stages
 from tasks.errand import errand
 from tasks.world import World
@@ -38,19 +39,17 @@ def clean_up_engines(world: World, *, dry_run: bool) -> Iterator[str]:
     """
     with world.ledger.transaction() as connection:
         due = _due(connection, world.clock.now(), world.estate().undo)
-        busy = runs.busy_webapps(connection)
-    for run, webapp, old_data in due:
-        if webapp in busy:
-            continue
-        if dry_run:
-            yield f"would remove {old_data or 'the old directory'}, which {run} left"
-            continue
-        try:
-            yield _clean_up(world, run, old_data)
-        except FreshetError as error:
-            # One host that is away must not keep the sweep from the rest of its work.
-            log.warning("%s: not cleaned up: %s", run, error, extra={"action": "clean_up", "run": run})
-            yield f"{run}: its old directory could not be removed ({error}); the next sweep tries again"
+    chores = (
+        Chore(
+            run=run,
+            webapp=webapp,
+            would=f"would remove {old_data or 'the old directory'}, which {run} left",
+            act=partial(_clean_up, world, run, old_data),
+            undone="its old directory could not be removed",
+        )
+        for run, webapp, old_data in due
+    )
+    yield from carry_out(world, chores, verb=VERB, dry_run=dry_run)
 
 
 def _due(connection: Connection, now: datetime, undo: timedelta) -> list[tuple[RunId, str, str]]:
@@ -72,29 +71,14 @@ def _due(connection: Connection, now: datetime, undo: timedelta) -> list[tuple[R
     return found
 
 
-def _clean_up(world: World, run: RunId, old_data: str) -> str:
+def _clean_up(world: World, run: RunId, old_data: str) -> Iterator[str]:
     with world.ledger.transaction() as connection:
         request = requests.get(connection, run.request)
     with errand(world, request, run, lambda text: log.info("%s", text)) as work:
         engine = engine_of(work)
         if engine.old.data != (old_data or engine.old.data):
             # What is declared now is another upgrade: this one's directory is not its to remove.
-            said = f"{run}: {old_data} is no longer declared as the old directory; remove it by hand"
+            yield f"{old_data} is no longer declared as the old directory; remove it by hand"
         else:
             result = engine_stages(work, engine, "clean_up")
-            said = f"removed {engine.old.data}, which {run} left ({result.changed} changes)"
-    _note(world, run.request, run, said)
-    return said
-
-
-def _note(world: World, request: RequestId, run: RunId, said: str) -> None:
-    with world.ledger.transaction() as connection:
-        requests.write_event(
-            connection,
-            at=world.clock.now(),
-            verb=VERB,
-            actor="sweep",
-            request=request,
-            run=run,
-            reason=said,
-        )
+            yield f"removed {engine.old.data} ({result.changed} changes)"

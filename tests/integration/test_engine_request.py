@@ -142,7 +142,7 @@ def test_a_server_is_upgraded_by_request_and_its_old_files_go_in_time(ground: Up
     )
     assert list(clean_up_engines(later, dry_run=True)) == [f"would remove {old}, which {run} left"]
     (said,) = clean_up_engines(later, dry_run=False)
-    assert said.startswith(f"removed {old}, which {run} left")
+    assert said.startswith(f"{run}: removed {old} (")
     assert not old.exists()
     assert list(clean_up_engines(later, dry_run=False)) == []
     assert ground.serving(PRODUCTION) == (200, "1.0.0")
