@@ -19,16 +19,17 @@ from infra.stack import settings_file
 from infra.stack.daemon import Daemon
 from infra.stack.layout import Layout
 from infra.stack.ports import Ports, is_free
-from infra.stack.service import wait_until_well
+from infra.stack.program_service import ProgramService
 from policy.errors import Unavailable
 
 RECEIVES_BEFORE_DEAD = 3
 _CONFIG = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
 
-class AwsService:
+class AwsService(ProgramService):
     """The endpoint and what is in it."""
 
+    within_s = 60.0
     name = "aws"
     what = "AWS endpoint (SQS, SNS, S3, SES)"
     after: tuple[str, ...] = ()
@@ -52,28 +53,13 @@ class AwsService:
             directory=layout.state,
         )  # fmt: skip
 
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self.daemon.process() is not None
-
     def start(self, stopping: threading.Event) -> None:
         """Start it and create what Freshet uses."""
-        self.daemon.start()
-        wait_until_well(
-            self._silence,
-            alive=self.running,
-            last_words=self.daemon.last_words,
-            stopping=stopping,
-            within_s=60.0,
-        )
+        super().start(stopping)
         try:
             self._furnish()
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"the AWS endpoint refused what Freshet needs there: {error}") from error
-
-    def stop(self) -> None:
-        """Stop it; its queues are gone then."""
-        self.daemon.stop()
 
     def ailment(self) -> str | None:
         """What is missing there."""
@@ -86,7 +72,8 @@ class AwsService:
         missing = ", ".join(sorted(wanted - known))
         return f"the queue {missing} is missing; run `freshet up`" if missing else None
 
-    def _silence(self) -> str | None:
+    def silence(self) -> str | None:
+        """What keeps it from answering."""
         if is_free(self.ports[0]):
             return f"nobody listens on port {self.ports[0]}"
         sqs = self._session.client("sqs", endpoint_url=self._endpoint, config=_CONFIG)

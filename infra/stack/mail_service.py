@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import smtplib
 import sys
-import threading
 from collections.abc import Mapping
 
 from infra.stack.daemon import Daemon
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import Ports
-from infra.stack.service import wait_until_well
+from infra.stack.program_service import ProgramService
 from infra.stack.settings_file import environment
 
 
-class MailService:
+class MailService(ProgramService):
     """The catcher; what it caught lies in the state directory under `mail/`."""
 
     name = "mail"
@@ -34,25 +33,6 @@ class MailService:
             environment=environment(settings),
             directory=PROJECT,
         )
-
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self.daemon.process() is not None
-
-    def start(self, stopping: threading.Event) -> None:
-        """Start it and wait until it greets."""
-        self.daemon.start()
-        wait_until_well(
-            self.ailment,
-            alive=self.running,
-            last_words=self.daemon.last_words,
-            stopping=stopping,
-            within_s=30.0,
-        )
-
-    def stop(self) -> None:
-        """Stop it."""
-        self.daemon.stop()
 
     def ailment(self) -> str | None:
         """What keeps it from taking mail."""

@@ -16,7 +16,7 @@ import httpx
 from infra.stack.daemon import Daemon
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import Ports, is_free
-from infra.stack.service import wait_until_well
+from infra.stack.program_service import ProgramService
 from infra.stack.settings_file import environment
 from policy.errors import Unavailable
 
@@ -24,9 +24,10 @@ POOL = "freshet"
 PREFECT_PASSFILE = "pgpass-prefect"
 
 
-class PrefectServer:
+class PrefectServer(ProgramService):
     """The server: API, UI, scheduler and automations in one process."""
 
+    within_s = 180.0
     name = "prefect-server"
     what = "Prefect server"
     after: tuple[str, ...] = ("control",)
@@ -52,20 +53,9 @@ class PrefectServer:
             directory=layout.prefect,
         )  # fmt: skip
 
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self.daemon.process() is not None
-
     def start(self, stopping: threading.Event) -> None:
         """Start it, wait for its API, and create the pool; the first start creates its tables."""
-        self.daemon.start()
-        wait_until_well(
-            self.ailment,
-            alive=self.running,
-            last_words=self.daemon.last_words,
-            stopping=stopping,
-            within_s=180.0,
-        )
+        super().start(stopping)
         try:
             pool = {"name": POOL, "type": "process"}
             answer = httpx.post(f"{self._base}/api/work_pools/", json=pool, timeout=10.0)
@@ -75,10 +65,6 @@ class PrefectServer:
             ) from error
         if answer.status_code not in {httpx.codes.CREATED, httpx.codes.CONFLICT}:
             raise Unavailable(f"the work pool {POOL} could not be created: {answer.status_code}")
-
-    def stop(self) -> None:
-        """Stop it."""
-        self.daemon.stop()
 
     def ailment(self) -> str | None:
         """What keeps its API from answering."""
@@ -92,9 +78,10 @@ class PrefectServer:
         return None if said == httpx.codes.OK else f"{self._base}/api/health says {said}"
 
 
-class PrefectWorker:
+class PrefectWorker(ProgramService):
     """The process worker of the pool `freshet`: takes what is due and runs it as a process."""
 
+    within_s = 120.0
     name = "prefect-worker"
     what = "Prefect worker"
     after: tuple[str, ...] = ("prefect-server", "aws", "mail", "supervisor", "live", "trial")
@@ -113,25 +100,6 @@ class PrefectWorker:
             environment=environment(settings),
             directory=PROJECT,
         )  # fmt: skip
-
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self.daemon.process() is not None
-
-    def start(self, stopping: threading.Event) -> None:
-        """Start it and wait until the server has heard from it."""
-        self.daemon.start()
-        wait_until_well(
-            self.ailment,
-            alive=self.running,
-            last_words=self.daemon.last_words,
-            stopping=stopping,
-            within_s=120.0,
-        )
-
-    def stop(self) -> None:
-        """Stop it, and the flow runs that it started."""
-        self.daemon.stop()
 
     def ailment(self) -> str | None:
         """What keeps it from taking work."""

@@ -17,7 +17,7 @@ from infra.stack import keyring
 from infra.stack.daemon import Daemon
 from infra.stack.layout import Layout
 from infra.stack.ports import Ports
-from infra.stack.service import wait_until_well
+from infra.stack.program_service import ProgramService
 from infra.stack.settings_file import environment
 
 _CONFIG = """\
@@ -51,9 +51,10 @@ files = conf.d/*.conf
 """
 
 
-class SupervisorService:
+class SupervisorService(ProgramService):
     """The process that keeps web applications running."""
 
+    grace_s = 15.0
     name = "supervisor"
     what = "process supervision for web applications"
     after: tuple[str, ...] = ("live", "trial")
@@ -76,26 +77,11 @@ class SupervisorService:
             directory=layout.supervisor,
         )  # fmt: skip
 
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self.daemon.process() is not None
-
     def start(self, stopping: threading.Event) -> None:
         """Write its configuration, start it, and wait until it can be spoken to."""
         if not self.running():
             self._configure()
-        self.daemon.start()
-        wait_until_well(
-            self.ailment,
-            alive=self.running,
-            last_words=self.daemon.last_words,
-            stopping=stopping,
-            within_s=30.0,
-        )
-
-    def stop(self) -> None:
-        """Stop it and every web application under it."""
-        self.daemon.stop(grace_s=15.0)
+        super().start(stopping)
 
     def ailment(self) -> str | None:
         """What keeps it from being spoken to."""
