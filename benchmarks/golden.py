@@ -22,10 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from infra.ledger import requests
+from infra.ledger import requests, runs
 from infra.postgres.session import connect
 from infra.queue import RequestQueue
 from infra.settings import Settings
@@ -33,11 +32,12 @@ from infra.stack.cloning import can_clone
 from infra.stack.ports import SITES, is_free
 from infra.stack.stack import Stack
 from policy.errors import Unavailable
+from policy.journal import Entry
 from policy.names import CustomerName, RequestId, SiteId
+from policy.request import Outcome, Request
 from portal.demo.install import install_all
 from portal.demo.people import load_people
 from tasks.golden_build import Built, build_images
-from tasks.view import detail
 from tasks.wake import wait_until_awake, wake
 from tasks.world import World, open_world
 
@@ -201,28 +201,30 @@ def _round(world: World) -> Round:
         if newest == known:
             continue
         with world.ledger.transaction() as connection:
-            told = detail(connection, RequestId.of(newest))
-        if told["outcome"]:
-            return _judged(told, sent)
+            request = requests.get(connection, RequestId.of(newest))
+            run = runs.last(connection, request.id)
+            steps = () if run is None else runs.journal(connection, run.id)
+        if request.outcome is not None:
+            return _judged(request, run, steps, sent)
     raise Unavailable(f"the request did not end within {PATIENCE_S:.0f} s")
 
 
-def _judged(told: dict[str, Any], sent: datetime) -> Round:
-    if told["outcome"] != "done":
-        raise Unavailable(f"{told['id']} ended {told['status']}: {told['reason']}")
-    asked, started, ended = (datetime.fromisoformat(told[name]) for name in ("asked_at", "started", "ended"))
-    copied = next(step["facts"] for step in told["steps"] if step["name"] == "copy_masked")
+def _judged(request: Request, run: runs.Run | None, steps: tuple[Entry, ...], sent: datetime) -> Round:
+    if request.outcome is not Outcome.DONE or run is None or run.ended_at is None:
+        raise Unavailable(f"{request.id} ended {request.status}: {request.reason}")
+    copied = next(step.facts for step in steps if step.step == "copy_masked")
+    notes = copied["notes"]
     found = Round(
-        queued_s=(ended - sent).total_seconds(),
-        taken_in_s=(asked - sent).total_seconds(),
-        waited_s=(started - asked).total_seconds(),
-        run_s=(ended - started).total_seconds(),
-        steps={step["name"]: round(step["seconds"], 3) for step in told["steps"]},
-        method=copied["method"],
-        how=copied["notes"][0] if copied["notes"] else "",
+        queued_s=(run.ended_at - sent).total_seconds(),
+        taken_in_s=(request.asked_at - sent).total_seconds(),
+        waited_s=(run.started_at - request.asked_at).total_seconds(),
+        run_s=(run.ended_at - run.started_at).total_seconds(),
+        steps={step.step: round(step.seconds or 0.0, 3) for step in steps},
+        method=str(copied["method"]),
+        how=str(notes[0]) if isinstance(notes, list) and notes else "",
     )
     times = f"{found.queued_s:.1f} s = {found.taken_in_s:.1f} + {found.waited_s:.1f} + {found.run_s:.1f} s"
-    _tell(f"{told['id']}: {times} {found.steps} {found.how}")
+    _tell(f"{request.id}: {times} {found.steps} {found.how}")
     return found
 
 
