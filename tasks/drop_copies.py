@@ -22,9 +22,9 @@ from infra.postgres.snapshot_rds import SUFFIXES
 from policy.estate import Estate
 from policy.names import RunId
 from policy.request import Kind
-from tasks.chores import Chore, carry_out
 from tasks.drop_dumps import KEPT
 from tasks.errand import errand
+from tasks.owed import Owed, see_to
 from tasks.snapshots import kept
 from tasks.world import World
 
@@ -50,8 +50,8 @@ def drop_copies(world: World, *, dry_run: bool) -> Iterator[str]:
         return
     with world.ledger.transaction() as connection:
         due = _due(connection, world.clock.now(), estate, servers)
-    chores = (
-        Chore(
+    owed = (
+        Owed(
             run=run,
             webapp=webapp,
             would=f"would look for copies of whole servers that {run} left",
@@ -60,7 +60,7 @@ def drop_copies(world: World, *, dry_run: bool) -> Iterator[str]:
         )
         for run, webapp in due
     )
-    yield from carry_out(world, chores, verb=VERB, dry_run=dry_run)
+    yield from see_to(world, owed, verb=VERB, dry_run=dry_run)
 
 
 def _servers(world: World, estate: Estate) -> list[str]:

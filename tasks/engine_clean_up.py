@@ -16,9 +16,9 @@ from infra.ledger import requests
 from infra.ledger.connection import Connection
 from policy.names import RunId
 from policy.request import Kind
-from tasks.chores import Chore, carry_out
 from tasks.engine_stages import engine_of, engine_stages
 from tasks.errand import errand
+from tasks.owed import Owed, see_to
 from tasks.world import World
 
 log = logging.getLogger("freshet.sweep")
@@ -39,8 +39,8 @@ def clean_up_engines(world: World, *, dry_run: bool) -> Iterator[str]:
     """
     with world.ledger.transaction() as connection:
         due = _due(connection, world.clock.now(), world.estate().undo)
-    chores = (
-        Chore(
+    owed = (
+        Owed(
             run=run,
             webapp=webapp,
             would=f"would remove {old_data or 'the old directory'}, which {run} left",
@@ -49,7 +49,7 @@ def clean_up_engines(world: World, *, dry_run: bool) -> Iterator[str]:
         )
         for run, webapp, old_data in due
     )
-    yield from carry_out(world, chores, verb=VERB, dry_run=dry_run)
+    yield from see_to(world, owed, verb=VERB, dry_run=dry_run)
 
 
 def _due(connection: Connection, now: datetime, undo: timedelta) -> list[tuple[RunId, str, str]]:

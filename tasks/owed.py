@@ -19,7 +19,7 @@ log = logging.getLogger("freshet.sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chore:
+class Owed:
     """Something that is due.
 
     Attributes:
@@ -37,12 +37,12 @@ class Chore:
     undone: str
 
 
-def carry_out(world: World, chores: Iterable[Chore], *, verb: str, dry_run: bool) -> Iterator[str]:
+def see_to(world: World, owed: Iterable[Owed], *, verb: str, dry_run: bool) -> Iterator[str]:
     """Do what is due, or only say it.
 
     Args:
         world: the ledger.
-        chores: what is due.
+        owed: what is due.
         verb: the event that says of a run that it was done.
         dry_run: only say.
 
@@ -51,23 +51,21 @@ def carry_out(world: World, chores: Iterable[Chore], *, verb: str, dry_run: bool
     """
     with world.ledger.transaction() as connection:
         busy = runs.busy_webapps(connection)
-    for chore in chores:
-        if chore.webapp in busy:
+    for each in owed:
+        if each.webapp in busy:
             continue
         if dry_run:
-            yield chore.would
+            yield each.would
             continue
         try:
-            lines = list(chore.act())
+            lines = list(each.act())
         except FreshetError as error:
             # One host that is away must not keep the sweep from the rest of its work.
-            log.warning(
-                "%s: %s: %s", chore.run, chore.undone, error, extra={"action": verb, "run": chore.run}
-            )
-            yield f"{chore.run}: {chore.undone} ({error}); the next sweep tries again"
+            log.warning("%s: %s: %s", each.run, each.undone, error, extra={"action": verb, "run": each.run})
+            yield f"{each.run}: {each.undone} ({error}); the next sweep tries again"
             continue
-        _note(world, chore.run, verb, "; ".join(lines))
-        yield from (f"{chore.run}: {line}" for line in lines)
+        _note(world, each.run, verb, "; ".join(lines))
+        yield from (f"{each.run}: {line}" for line in lines)
 
 
 def _note(world: World, run: RunId, verb: str, said: str) -> None:
