@@ -126,11 +126,11 @@ class Witness:
         return False
 
     def _hours(self, waiting: Waiting, first: datetime, last: datetime) -> list[tuple[datetime, datetime]]:
-        """The starts that window, freeze and deadline allow between two instants."""
+        """The starts, on whole minutes, that window, freeze and deadline allow between two instants."""
         needed = waiting.expected + waiting.put_back
         found = []
         for span in waiting.calendar.spans(first, last):
-            opens, closes = max(span.start, first), min(span.end - needed, last)
+            opens, closes = _whole_minute(max(span.start, first)), min(span.end - needed, last)
             windowless = waiting.calendar.windows is None
             if waiting.start_by is not None and (windowless or span.start <= waiting.start_by):
                 closes = min(closes, waiting.start_by)
@@ -165,3 +165,8 @@ class Witness:
         marks = [max(at, start) for start, _, _ in shares]
         room = self._capacities.get(use.resource, 1) - use.amount
         return all(sum(n for a, b, n in shares if a <= mark < b) <= room for mark in marks)
+
+
+def _whole_minute(at: datetime) -> datetime:
+    """The first whole minute that is not before `at`."""
+    return at + (datetime.min.replace(tzinfo=at.tzinfo) - at) % _ROUNDING
