@@ -28,11 +28,14 @@ _PASSED_ON = (
 """All that a playbook sees of this process's environment: the rest may hold secrets."""
 
 
+_PRIVATE = "ansible-"
+
+
 @contextmanager
 def private_folder(scratch: Path) -> Iterator[Path]:
     """A folder in `scratch`, with a short way to sockets; both are gone afterwards."""
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="ansible-", dir=scratch.absolute()))
+    folder = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=scratch.absolute()))
     # Sockets' paths are limited to 107 bytes, the state folder's is not.
     sockets = Path(tempfile.mkdtemp(prefix="fr-"))
     (folder / "sockets").symlink_to(sockets)
@@ -41,6 +44,20 @@ def private_folder(scratch: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_private_folders(scratch: Path) -> int:
+    """Remove what a killed process left of such folders in `scratch`; how many there were.
+
+    What Ansible itself wrote lies in them, before secrets are taken out of it.
+    """
+    found = list(scratch.glob(f"{_PRIVATE}*"))
+    for folder in found:
+        sockets = folder / "sockets"
+        if sockets.is_symlink():
+            shutil.rmtree(sockets.readlink(), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(found)
 
 
 def configuration(private: Path, playbook: Path, *, check: bool, serial: int | None) -> RunnerConfig:

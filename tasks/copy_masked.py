@@ -55,7 +55,16 @@ def _do(work: Work) -> Mapping[str, object]:
     cloned = isinstance(method, GoldenClone)
     if cloned:
         get_ready_to_hold(work)  # Ansible takes longer to start than all that is left to do.
-    report = method.copy(job, lambda progress: _tell(work, progress))
+    under_way = False
+
+    def tell(progress: Progress) -> None:
+        nonlocal under_way
+        if not under_way:
+            under_way = True
+            work.mid()
+        _tell(work, progress)
+
+    report = method.copy(job, tell)
     if not cloned:
         get_ready_to_hold(work)
     work.prove()

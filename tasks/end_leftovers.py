@@ -1,18 +1,21 @@
 """End what an earlier worker of a run left behind, before the next one acts.
 
-Invariant: after it, no session and no process of an older epoch of this run works on any server or this host.
+Invariant: after it, no session and no process of an older epoch of this run works on any server or this host,
+and no secret that one had written for a program lies in the run's folder.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 
 from infra.ansible import end_leftovers as end_processes
+from infra.ansible_start import forget_private_folders
 from infra.postgres.backends import end_backends
-from infra.postgres.session import connect
+from infra.postgres.session import connect, forget_passfiles
 from policy.errors import Unavailable
 from policy.estate import Estate
 from policy.machines import DatabaseServer, Login
@@ -44,7 +47,9 @@ def end_leftovers(
         Busy: another worker has taken over meanwhile.
         Unavailable: a server does not answer, so nobody can tell whether something still works there.
     """
-    ended = end_processes(run, epoch, world.settings.run_dir / run)
+    folder = world.settings.run_dir / run
+    ended = end_processes(run, epoch, folder)
+    forget_secrets(folder)
     for server, login in _logins(estate, request):
         with connect(server, "postgres", login, world.secrets, run=run, autocommit=True) as connection:
             prove()
@@ -58,6 +63,11 @@ def end_leftovers(
     if ended:
         log.warning("ended %d leftovers of %s", ended, run, extra={"action": "end_leftovers", "run": run})
     return ended
+
+
+def forget_secrets(folder: Path) -> int:
+    """Remove what a killed process wrote for programs into a run's or an errand's folder."""
+    return forget_passfiles(folder) + forget_private_folders(folder)
 
 
 def _logins(estate: Estate, request: Request) -> list[tuple[DatabaseServer, Login]]:

@@ -20,6 +20,9 @@ from policy.names import RunId
 from policy.request import Request
 from tasks.world import World
 
+FOLDER = "-errand"
+"""What the name of an errand's folder ends with."""
+
 
 @dataclass(kw_only=True)
 class Errand:
@@ -53,7 +56,7 @@ class Errand:
 @contextmanager
 def errand(world: World, request: Request, run: RunId, told: Callable[[str], None]) -> Iterator[Errand]:
     """An errand about `request`, with a folder that holds its evidence and is kept when it fails."""
-    scratch = (world.settings.run_dir / f"{run}-errand").resolve()
+    scratch = (world.settings.run_dir / f"{run}{FOLDER}").resolve()
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     yield Errand(
         run=run,

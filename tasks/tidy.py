@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,6 +23,9 @@ from policy.errors import Refused, StepFailed, Unavailable
 from policy.estate import Estate
 from policy.machines import DatabaseServer
 from policy.names import RunId
+from tasks.end_leftovers import forget_secrets
+from tasks.errand import FOLDER as ERRAND
+from tasks.golden_claim import FOLDER as GOLDEN
 from tasks.settle import settle
 from tasks.world import World
 
@@ -29,6 +33,9 @@ SNAPSHOTS_KEPT = timedelta(days=1)
 """After a good upgrade its snapshots are of no use for a put-back, but a look back may be wanted."""
 
 FOLDERS_KEPT = timedelta(days=90)
+
+SECRETS_KEPT = timedelta(days=1)
+"""In the folder of an errand or of a build of an image; what writes one there ends within hours."""
 
 
 def tidy(world: World, *, dry_run: bool) -> Iterator[str]:
@@ -141,6 +148,9 @@ def _ended_at(connection: Connection, run: RunId) -> datetime | None:
 def _folders(world: World, now: datetime, *, dry_run: bool) -> Iterator[str]:
     if not world.settings.run_dir.is_dir():
         return
+    for pattern in (f"*{ERRAND}", f"{GOLDEN}*"):
+        for folder in sorted(world.settings.run_dir.glob(pattern)):
+            yield from _abandoned(folder, now, dry_run=dry_run)
     for folder in sorted(world.settings.run_dir.iterdir()):
         if not folder.is_dir() or RunId.pattern.fullmatch(folder.name) is None:
             continue
@@ -150,3 +160,14 @@ def _folders(world: World, now: datetime, *, dry_run: bool) -> Iterator[str]:
             if not dry_run:
                 shutil.rmtree(folder)
             yield f"{'would remove' if dry_run else 'removed'} the folder of {folder.name}"
+
+
+def _abandoned(folder: Path, now: datetime, *, dry_run: bool) -> Iterator[str]:
+    """An errand or a build of an image that was killed left its folder; nobody takes those over."""
+    rests = now - datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+    if rests >= SECRETS_KEPT and not dry_run and forget_secrets(folder):
+        yield f"removed passwords from {folder.name}, where something was killed"
+    if rests >= FOLDERS_KEPT:
+        if not dry_run:
+            shutil.rmtree(folder)
+        yield f"{'would remove' if dry_run else 'removed'} the folder {folder.name}"

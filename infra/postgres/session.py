@@ -96,6 +96,9 @@ def server_options() -> str:
     return " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
 
 
+_PASSFILE = "pgpass-"
+
+
 @contextmanager
 def passfile(*access: tuple[DatabaseServer, Login], secrets: SecretFiles, scratch: Path) -> Iterator[Path]:
     """A libpq password file for client programs, for as long as the block lasts.
@@ -115,7 +118,7 @@ def passfile(*access: tuple[DatabaseServer, Login], secrets: SecretFiles, scratc
         f"{_escape(server.host)}:{server.port}:*:{_escape(login.user)}:{_password(secrets, login)}"
         for server, login in access
     ]
-    path = scratch / f"pgpass-{random_names.token_hex(6)}"
+    path = scratch / f"{_PASSFILE}{random_names.token_hex(6)}"
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -123,6 +126,14 @@ def passfile(*access: tuple[DatabaseServer, Login], secrets: SecretFiles, scratc
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def forget_passfiles(scratch: Path) -> int:
+    """Remove the password files that a killed process left in `scratch`; how many there were."""
+    found = list(scratch.glob(f"{_PASSFILE}*"))
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def client_environment(

@@ -273,6 +273,7 @@ def ground_on(
     made = Ground(live, trial, folder, ports)
     try:
         yield made
-        assert leaks(made) == []
+        found = leaks(made)
+        assert not found, "\n".join(found)
     finally:
         made.close()

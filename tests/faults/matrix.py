@@ -25,7 +25,7 @@ MODULES: Mapping[Kind, ModuleType] = {
 
 MIDDLES = {
     Kind.REFRESH: {
-        "create_incoming": 1, "create_incoming.undo": 1, "copy_masked": 1, "neutralise": 1,
+        "create_incoming": 1, "create_incoming.undo": 1, "copy_masked": 2, "neutralise": 1,
         "migrate_incoming": 2, "preserve": 1, "hold_requests": 1, "hold_requests.undo": 1, "swap": 1,
         "swap.undo": 1, "reopen": 1, "reopen.undo": 1,
     },

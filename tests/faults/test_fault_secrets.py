@@ -34,6 +34,8 @@ def test_runs_that_fail_write_no_secret(ground: Ground, nursery: Nursery, begin:
     for kind, failpoint in (
         (Kind.REFRESH, "refresh.check_health.after-act=raise"),
         (Kind.REFRESH, "refresh.copy_masked.mid=kill"),
+        # The programs that it had started read their passwords from a file.
+        (Kind.REFRESH, "refresh.copy_masked.mid.2=kill"),
         (Kind.UPGRADE, "upgrade.change_over.mid.2=kill"),
     ):
         trial = Trial(ground, nursery, kind)

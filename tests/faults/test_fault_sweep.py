@@ -187,3 +187,19 @@ def test_a_server_that_is_away_keeps_the_others_tidy(ground: Ground, nursery: Nu
     ground.declare()
     assert any("dropped" in line for line in later(ground, days=30))
     assert ground.visit(PRODUCTION) == trial.expected[PRODUCTION]
+
+
+@pytest.mark.parametrize("name", ["r9999a1-errand", "golden-9999"])
+def test_passwords_that_a_killed_errand_or_build_left_do_not_stay(ground: Ground, name: str) -> None:
+    folder = ground.settings.run_dir / name
+    folder.mkdir(parents=True)
+    (folder / "evidence").write_text("kept for a look")
+    passfile = folder / "pgpass-0123456789ab"
+    passfile.write_text("host:1:*:reader:word")
+    later(ground, days=0.5)
+    later(ground, days=2, dry_run=True)
+    assert passfile.exists()
+    assert any(line.endswith(f"from {name}, where something was killed") for line in later(ground, days=2))
+    assert [path.name for path in folder.iterdir()] == ["evidence"]
+    later(ground, days=100)
+    assert not folder.exists()
