@@ -1,7 +1,7 @@
 """YAML as plain data: what a person writes by hand, and nothing that such a file could be abused for.
 
-Invariant: no aliases, no tags, no key written twice, bounded size and depth; so reading takes time and memory
-in proportion to the text, and what is read is what was written.
+Invariant: no aliases, no tags, keys are texts and none is written twice, size and depth are bounded; so
+reading takes time and memory in proportion to the text, and what is read is what was written.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ DEEPEST = 40
 """Levels of nesting."""
 
 
-class _OnceOnly(yaml.CSafeLoader):
-    """Refuses a key that is written twice in one mapping; plain YAML silently takes the last."""
+class _TextOnce(yaml.CSafeLoader):
+    """Refuses a key that is no text, and one that is written twice in one mapping.
+
+    Plain YAML takes the last of two silently, and reads a column called `no` as false.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be text; words such as on or no in quotes", key_node.start_mark
+                )
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, "this key stands here twice; remove one", key_node.start_mark
                 )
@@ -49,7 +56,7 @@ def parse(text: str, *, file: str) -> object:
         raise Refused(f"{file}: longer than {LARGEST} characters; split it or remove what does not belong")
     try:
         _bounded(text, file)
-        return yaml.load(text, Loader=_OnceOnly)  # noqa: S506 - it derives from the safe loader
+        return yaml.load(text, Loader=_TextOnce)  # noqa: S506 - it derives from the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
