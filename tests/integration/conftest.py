@@ -14,8 +14,9 @@ from infra.postgres.selection import TableName
 from infra.stack.cluster import Cluster
 from tests.integration.copied_shop import MASKED, SHOP
 from tests.integration.copies import Copies
+from tests.integration.kinto_tables import KINTO_ROWS, KINTO_SCHEMA, LINK_ROW, OWN_ROWS
 from tests.integration.ledgers import fresh_ledger
-from tests.integration.refreshes import KINTO_ROWS, KINTO_SCHEMA, OWN_ROWS, Refreshes, refreshes
+from tests.integration.refreshes import Refreshes, refreshes
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,10 @@ def lakeside(empty: Refreshes) -> Refreshes:
     empty.fill(KINTO_SCHEMA + KINTO_ROWS)
     empty.fill(KINTO_SCHEMA + OWN_ROWS, database=empty.sandbox)
     return empty
+
+
+@pytest.fixture
+def linked(lakeside: Refreshes) -> Refreshes:
+    """Lakeside with Production's own address among its rows."""
+    lakeside.fill(LINK_ROW)
+    return lakeside

@@ -12,7 +12,7 @@ from tasks.preserve import preserve
 from tasks.step import Step
 from tasks.swap import swap
 from tasks.verify_incoming import verify_incoming
-from tests.integration.refreshes import Worker
+from tests.integration.refresh_worker import Worker
 
 STEPS: tuple[Step, ...] = (
     check_refresh,
