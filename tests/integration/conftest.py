@@ -17,6 +17,8 @@ from tests.integration.copies import Copies
 from tests.integration.kinto_tables import KINTO_ROWS, KINTO_SCHEMA, LINK_ROW, OWN_ROWS
 from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import Refreshes, refreshes
+from tests.integration.request_worlds import RequestWorld, request_world
+from tests.integration.terminals import Terminal, terminal_in
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,20 @@ def linked(lakeside: Refreshes) -> Refreshes:
     """Lakeside with Production's own address among its rows."""
     lakeside.fill(LINK_ROW)
     return lakeside
+
+
+@pytest.fixture
+def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
+    """Where requests live, with the web applications of Lakeside and of a group's customers installed."""
+    with request_world(live_cluster, trial_cluster, tmp_path) as made:
+        for name in ("lakeside", "bay", "cove", "dune", "harbor"):
+            made.install(f"{name}/live", "23.1.0")
+        made.install("lakeside/staging", "24.1.1")
+        yield made
+
+
+@pytest.fixture
+def terminal(world: RequestWorld) -> Iterator[Terminal]:
+    """Where the command is typed in `world`."""
+    with terminal_in(world) as made:
+        yield made

@@ -1,30 +1,24 @@
-"""Dates in the ledger: given, kept, moved with their reason, held back by pauses, and what the queue says."""
+"""Dates in the ledger: given, kept, moved with their reason, and what the queue says of those that wait."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from infra.ledger import runs
-from infra.stack.cluster import Cluster
-from policy.errors import Busy, Refused
-from policy.journal import Finish
+from policy.errors import Busy
 from policy.names import CustomerName, RequestId, SiteId, Version
-from policy.pause import ALL
 from policy.permissions import freshet
 from policy.request import Outcome, Status
 from policy.wish import Wish
 from tasks import manage
-from tasks.pause_queue import at_rest, pause_queue, resume_queue
 from tasks.queue_view import place_of, queue_view
 from tasks.submit import submit
 from tests.integration.request_worlds import (
     DANA,
     ENGINEER,
     LIVE,
+    NIGHT,
     NOW,
     SANDBOX,
     STAGING,
@@ -32,21 +26,10 @@ from tests.integration.request_worlds import (
     THURSDAY_WINDOW,
     WEEK,
     RequestWorld,
-    request_world,
 )
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 QUARTER = 15 * MINUTE
-NIGHT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-"""Sunday at 02:00 in Chicago."""
-
-
-@pytest.fixture
-def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
-    with request_world(live_cluster, trial_cluster, tmp_path) as made:
-        made.install("lakeside/live", "23.1.0")
-        made.install("lakeside/staging", "24.1.1")
-        yield made
 
 
 def upgrade_of(world: RequestWorld, customer: str) -> RequestId:
@@ -194,148 +177,6 @@ def test_no_more_begin_at_once_than_a_server_has_slots(world: RequestWorld) -> N
             assert "waits for server" in str(busy)  # noqa: PT017 - the third of three
     assert len(begun) == 2
     assert world.get(numbers[2]).status is Status.SCHEDULED
-
-
-@pytest.mark.parametrize(
-    ("scope", "held"),
-    [
-        (ALL, {"lakeside", "harbor"}),
-        ("customer:lakeside", {"lakeside"}),
-        ("group:coastal", {"harbor"}),
-        ("server:trial", {"lakeside", "harbor"}),
-        ("server:live", {"lakeside", "harbor"}),
-    ],
-)
-def test_a_pause_holds_back_its_scope_and_is_shown(world: RequestWorld, scope: str, held: set[str]) -> None:
-    numbers = {name: world.ask(SiteId.parse(f"{name}/sandbox")) for name in ("lakeside", "harbor")}
-    pause_queue(world.world, world.principal(ENGINEER), scope, "Storage incident")
-    world.plan_at(NOW)
-    shown = {entry["id"]: entry for entry in queue_view(world.world)["waiting"]}
-    for name, number in numbers.items():
-        request = world.get(number)
-        if name in held:
-            assert request.status is Status.TO_BE_SCHEDULED
-            assert "Storage incident" in request.reason
-            assert "Storage incident" in shown[number]["paused"]
-            assert "Storage incident" in shown[number]["waiting_because"]
-        else:
-            assert request.status is Status.SCHEDULED
-            assert shown[number]["paused"] is None
-    assert resume_queue(world.world, world.principal(ENGINEER), scope)
-    world.plan_at(NOW)
-    assert {world.get(number).status for number in numbers.values()} == {Status.SCHEDULED}
-
-
-def test_a_pause_takes_the_date_of_what_would_begin_under_it_and_stops_the_start(world: RequestWorld) -> None:
-    number = world.ask(SANDBOX, by=DANA)
-    world.plan_at(NOW)
-    pause_queue(world.world, world.principal(ENGINEER), ALL, "Storage incident")
-    with pytest.raises(Busy, match="Storage incident"):
-        world.begin(number)
-    world.plan_at(NOW)
-    request = world.get(number)
-    assert (request.status, request.scheduled_for) == (Status.TO_BE_SCHEDULED, None)
-    assert world.mails(number)[-1] == ("unscheduled", DANA)
-
-
-def test_a_pause_with_an_end_moves_dates_to_its_end(world: RequestWorld) -> None:
-    number = world.ask(SANDBOX, by=DANA)
-    until = NOW + 2 * HOUR
-    pause_queue(world.world, world.principal(ENGINEER), ALL, "Storage move", until=until)
-    world.plan_at(NOW)
-    assert world.get(number).scheduled_for == until
-    assert [held["until"] for held in queue_view(world.world)["pauses"]] == ["2026-11-21T20:00:00Z"]
-    world.clock.at = until
-    assert queue_view(world.world)["pauses"] == []
-    world.begin(number)
-
-
-def test_pauses_are_events_with_a_reason_and_only_for_engineers(world: RequestWorld) -> None:
-    who = world.principal(ENGINEER)
-    for scope, reason, field in (
-        ("all", " ", "reason"),
-        ("server:nowhere", "x", "scope"),
-        ("lakeside", "x", "scope"),
-    ):
-        with pytest.raises(Refused, match=f"^{field}: "):
-            pause_queue(world.world, who, scope, reason)
-    with pytest.raises(Refused, match="may not pause"):
-        pause_queue(world.world, world.principal(DANA), "customer:lakeside", "Mine")
-    assert world.rows("pause", "event") == {"pause": 0, "event": 0}
-    pause_queue(world.world, who, "server:trial", "Storage incident")
-    assert resume_queue(world.world, who, "server:trial")
-    assert not resume_queue(world.world, who, "server:trial")
-    with world.world.ledger.transaction() as connection:
-        rows = connection.execute("select verb, actor, reason from event order by id").fetchall()
-    assert [(row["verb"], row["reason"]) for row in rows] == [("pause", "Storage incident"), ("unpause", "")]
-    assert {row["actor"] for row in rows} == {ENGINEER}
-
-
-def test_a_pause_is_at_rest_when_what_ran_under_it_has_ended(world: RequestWorld) -> None:
-    number = world.ask(SANDBOX, by=DANA)
-    world.plan_at(NOW)
-    run = world.begin(number)
-    here = pause_queue(world.world, world.principal(ENGINEER), "server:trial", "Maintenance")
-    elsewhere = pause_queue(world.world, world.principal(ENGINEER), "group:coastal", "Exams")
-    assert not at_rest(world.world, here)
-    assert at_rest(world.world, elsewhere)
-    shown = {held["scope"]: held["at_rest"] for held in queue_view(world.world)["pauses"]}
-    assert shown == {"server:trial": False, "group:coastal": True}
-    with world.world.ledger.transaction() as connection:
-        runs.end(connection, run, stuck=False, report="")
-    assert at_rest(world.world, here)
-
-
-def test_the_promise_is_kept_and_its_error_measured(world: RequestWorld) -> None:
-    early, late = world.ask(SANDBOX, by=DANA), world.ask(SiteId.parse("mesa/sandbox"))
-    world.plan_at(NOW)
-    with world.world.ledger.transaction() as connection:
-        told = {
-            int(str(row["request"])): row
-            for row in connection.execute("select request, low, high from eta").fetchall()
-        }
-    low = told[early.number]["low"]
-    high = told[late.number]["high"]
-    assert isinstance(low, datetime)
-    assert isinstance(high, datetime)
-    world.carry_out(early, took=low - NOW - MINUTE)
-    world.clock.at = NOW
-    world.carry_out(late, took=high - NOW + 9 * MINUTE)
-    kept = queue_view(world.world)["eta_accuracy"]
-    assert kept == {
-        "promises": 2,
-        "median_error_min": 5.0,
-        "p90_error_min": pytest.approx(8.2),
-        "kept_percent": 0.0,
-    }
-
-
-def test_a_promise_that_freshet_itself_moved_counts_as_it_was_first_told(world: RequestWorld) -> None:
-    number = world.ask(SANDBOX, by=DANA, at=NIGHT)
-    world.plan_at(NOW)
-    world.plan_at(NIGHT + 5 * HOUR)
-    world.clock.at = NIGHT + DAY
-    world.carry_out(number, took=5 * MINUTE)
-    with world.world.ledger.transaction() as connection:
-        row = connection.execute("select moves, start, error_s from eta").fetchone()
-    assert row is not None
-    assert (row["moves"], row["start"]) == (1, NIGHT)
-    assert isinstance(row["error_s"], float)
-    assert timedelta(seconds=row["error_s"]) > timedelta(hours=23)
-
-
-def test_a_promise_that_a_person_moved_counts_anew_and_a_failure_not_at_all(world: RequestWorld) -> None:
-    number = world.ask(SANDBOX, by=DANA, at=NIGHT)
-    world.plan_at(NOW)
-    manage.defer(world.world, number, None, "Later")
-    manage.resume(world.world, number, None)
-    world.plan_at(NIGHT + DAY)
-    world.carry_out(number, Finish.PUT_BACK, took=5 * MINUTE)
-    assert queue_view(world.world)["eta_accuracy"]["promises"] == 0
-    with world.world.ledger.transaction() as connection:
-        assert connection.execute("select moves, start from eta").fetchall() == [
-            {"moves": 0, "start": NIGHT + DAY}
-        ]
 
 
 def test_planning_again_changes_nothing_and_writes_to_nobody(world: RequestWorld) -> None:

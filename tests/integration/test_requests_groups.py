@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.ledger import campaigns, requests
-from infra.stack.cluster import Cluster
 from policy.campaign import Breaker, Progress
 from policy.errors import Refused
 from policy.journal import Finish
@@ -30,29 +27,12 @@ from tasks.display import PlainDisplay
 from tasks.reschedule import reschedule
 from tasks.submit import submit
 from tests.integration.at_once import at_once
-from tests.integration.request_worlds import (
-    ENGINEER,
-    LI,
-    NOW,
-    THURSDAY_WINDOW,
-    WEEK,
-    RequestWorld,
-    request_world,
-)
-from tests.integration.terminals import Terminal, terminal_in
+from tests.integration.request_worlds import ENGINEER, LI, NOW, THURSDAY_WINDOW, WEEK, RequestWorld
 
 COASTAL = GroupName("coastal")
 BAY, COVE, DUNE, HARBOR = (CustomerName(name) for name in ("bay", "cove", "dune", "harbor"))
 QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
 ON_CALL = "on-call@hosting.example.org"
-
-
-@pytest.fixture
-def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
-    with request_world(live_cluster, trial_cluster, tmp_path) as made:
-        for name in ("bay", "cove", "dune", "harbor"):
-            made.install(f"{name}/live", "23.1.0")
-        yield made
 
 
 def begin(world: RequestWorld, **more: Any) -> str:  # noqa: ANN401 - the wish's fields
@@ -297,59 +277,3 @@ def test_a_missed_window_is_planned_again_and_a_cancelled_part_is_left_out(world
     round_at(world, THURSDAY_WINDOW + 2 * DAY)
     assert progress(world, name)["cove"] == Progress.EXCLUDED
     assert progress(world, name)["bay"] == "under way"
-
-
-@pytest.fixture
-def terminal(world: RequestWorld) -> Iterator[Terminal]:
-    with terminal_in(world) as made:
-        yield made
-
-
-def test_the_group_commands(terminal: Terminal) -> None:
-    run = partial(terminal.says, "group")
-    begun = json.loads(
-        run(
-            "upgrade",
-            "coastal",
-            "--version",
-            "26.5.0",
-            *("--canary", "dune", "--rings", "1,2", "--soak-hours", "48", "--parallel", "1"),
-            *("--exclude", "bay", "--reason", "Audit", "--json"),
-        )
-    )
-    assert list(begun) == [
-        "name",
-        "group",
-        "site",
-        "version",
-        "stage",
-        "sentence",
-        "paused",
-        "stopped_because",
-        "soak_hours",
-        "parallel",
-        "breaker",
-        "begun_by",
-        "begun_at",
-        "done_at",
-        "counts",
-        "customers",
-    ]
-    assert [(m["customer"], m["ring"], m["progress"]) for m in begun["customers"]] == [
-        ("dune", 0, "waiting"),
-        ("bay", 1, "excluded"),
-        ("cove", 2, "waiting"),
-        ("harbor", 2, "waiting"),
-    ]
-    assert "coastal-26.5.0 is running" in run("show", "coastal")
-    assert "is paused (Exams)" in run("pause", "coastal", "--reason", "Exams")
-    assert "is running" in run("resume", "coastal", "--reason", "Over")
-    assert "refused: customer: lakeside is not part" in run(
-        "exclude", "coastal", "lakeside", "--reason", "x", code=2
-    )
-    assert "refused: rings: " in run("upgrade", "coastal", "--version", "26.5.0", "--rings", "many", code=2)
-    assert "refused: group: " in run("show", "allies", code=2)
-    assert "1 waiting" not in run("include", "coastal", "bay", "--reason", "Audit is over")
-    assert "is done" in run("end", "coastal", "--reason", "Another release comes")
-    (line,) = json.loads(run("list", "--json"))
-    assert line["counts"] == {"excluded": 4}

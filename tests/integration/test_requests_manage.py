@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from infra.ledger import installed
-from infra.stack.cluster import Cluster
 from policy.errors import Busy, Refused
 from policy.journal import Finish
 from policy.names import RequestId, SiteId, Version
@@ -18,27 +16,9 @@ from policy.request import Kind, Outcome, Status
 from tasks import manage
 from tasks.reschedule import reschedule
 from tasks.time_out import time_out
-from tests.integration.request_worlds import (
-    DANA,
-    LI,
-    LIVE,
-    NOW,
-    SANDBOX,
-    SUNDAY_WINDOW,
-    WEEK,
-    RequestWorld,
-    request_world,
-)
+from tests.integration.request_worlds import DANA, LI, LIVE, NOW, SANDBOX, SUNDAY_WINDOW, WEEK, RequestWorld
 
 QUARTER = timedelta(minutes=15)
-
-
-@pytest.fixture
-def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
-    with request_world(live_cluster, trial_cluster, tmp_path) as made:
-        made.install("lakeside/live", "23.1.0")
-        made.install("lakeside/staging", "23.1.0")
-        yield made
 
 
 def refused(call: Callable[[], object]) -> str:

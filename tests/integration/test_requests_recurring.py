@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from infra.ledger import requests
-from infra.stack.cluster import Cluster
 from policy.errors import Refused
 from policy.maintenance_window import Weekday
 from policy.names import SiteId
@@ -20,27 +17,12 @@ from policy.request import Outcome, Request, Status
 from tasks import manage
 from tasks.recurring import add_recurring, ask_recurring, end_recurring, recurring_view, skip_recurring
 from tests.integration.at_once import at_once
-from tests.integration.request_worlds import (
-    DANA,
-    ENGINEER,
-    LI,
-    LIVE,
-    SANDBOX,
-    RequestWorld,
-    request_world,
-)
-from tests.integration.terminals import Terminal, terminal_in
+from tests.integration.request_worlds import DANA, ENGINEER, LI, LIVE, SANDBOX, RequestWorld
+from tests.integration.terminals import Terminal
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 FIRST_SATURDAY = datetime(2026, 12, 5, 8, 0, tzinfo=UTC)
 """2 o'clock in Chicago."""
-
-
-@pytest.fixture
-def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
-    with request_world(live_cluster, trial_cluster, tmp_path) as made:
-        made.install("lakeside/live", "23.1.0")
-        yield made
 
 
 def add(world: RequestWorld, which: Which = Which.FIRST, site: SiteId = SANDBOX) -> Recurrence:
@@ -158,12 +140,6 @@ def test_an_ended_one_leaves_its_last_request_and_makes_room(world: RequestWorld
     assert everything(world)[0].status is Status.TO_BE_SCHEDULED
     assert round_at(world, FIRST_SATURDAY + 23 * DAY) == 0
     add(world, Which.EVERY)
-
-
-@pytest.fixture
-def terminal(world: RequestWorld) -> Iterator[Terminal]:
-    with terminal_in(world) as made:
-        yield made
 
 
 def test_the_recurring_commands(terminal: Terminal) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from infra.stack.cluster import Cluster
 from policy.errors import Refused
 from policy.names import EmailAddress, RequestId, SiteId, Version
 from policy.permissions import freshet
@@ -29,19 +26,10 @@ from tests.integration.request_worlds import (
     STAGING,
     SUNDAY_WINDOW,
     RequestWorld,
-    request_world,
 )
 
 CHICAGO = ZoneInfo("America/Chicago")
 WRITTEN = ("request", "event", "outbox", "intake", "eta")
-
-
-@pytest.fixture
-def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iterator[RequestWorld]:
-    with request_world(live_cluster, trial_cluster, tmp_path) as made:
-        made.install("lakeside/live", "23.1.0")
-        made.install("lakeside/staging", "24.1.1")
-        yield made
 
 
 def test_a_refresh_is_asked_for_planned_and_told(world: RequestWorld) -> None:
