@@ -1,4 +1,4 @@
-"""Databases to copy from and into: for the tests of the copy methods, and for those of whole refreshes."""
+"""The grounds that several files of this folder stand on: copies, refreshes, swaps, policies, requests."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from infra.ledger.connection import Ledger
 from infra.postgres.methods import CopyJob
 from infra.postgres.selection import TableName
 from infra.stack.cluster import Cluster
+from tests.integration import protected_shop
 from tests.integration.copied_shop import MASKED, SHOP
 from tests.integration.copies import Copies
 from tests.integration.kinto_tables import KINTO_ROWS, KINTO_SCHEMA, LINK_ROW, OWN_ROWS
 from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import Refreshes, refreshes
 from tests.integration.request_worlds import RequestWorld, request_world
+from tests.integration.scratch_database import scratch_database
+from tests.integration.swapped_server import Server, served
 from tests.integration.terminals import Terminal, terminal_in
 
 
@@ -35,6 +39,13 @@ def copies(
 @pytest.fixture(scope="module")
 def shop(copies: Copies) -> str:
     return copies.source(SHOP)
+
+
+@pytest.fixture(scope="module")
+def protected(live_cluster: Cluster) -> Iterator[psycopg.Connection]:
+    """The shop that `POLICY` protects, in Production; tests change no rows of it."""
+    with scratch_database(live_cluster, protected_shop.SHOP, protected_shop.ROWS) as session:
+        yield session
 
 
 @pytest.fixture
@@ -88,4 +99,11 @@ def world(live_cluster: Cluster, trial_cluster: Cluster, tmp_path: Path) -> Iter
 def terminal(world: RequestWorld) -> Iterator[Terminal]:
     """Where the command is typed in `world`."""
     with terminal_in(world) as made:
+        yield made
+
+
+@pytest.fixture
+def server(trial_cluster: Cluster) -> Iterator[Server]:
+    """A server whose database serves, and is to be swapped."""
+    with served(trial_cluster) as made:
         yield made

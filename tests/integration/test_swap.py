@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -15,108 +12,19 @@ from psycopg.sql import SQL, Identifier
 from benchmarks import swap as benchmark
 from infra.postgres.compare import ready
 from infra.postgres.dress import check_dress, read_dress
-from infra.postgres.incoming import create_incoming, drop_made, exists, is_closed
+from infra.postgres.incoming import create_incoming, exists
 from infra.postgres.leak_probe import leak_probe
 from infra.postgres.schema import read_schema
 from infra.postgres.selection import TableName
 from infra.postgres.selections import selections
 from infra.postgres.swap import check_swap, is_swapped, is_swapped_back, swap, swap_back, swap_forward
-from infra.postgres.tag import Standing, Tag, read_tag, tag_statement, tagged
+from infra.postgres.tag import Standing, tagged
 from infra.protection_file import parse_protection
 from infra.stack.cluster import Cluster, PostgresVersion
 from policy.errors import Busy, Refused, StepFailed
-from policy.names import ApplicationName, DatabaseName, RunId, failed_name, incoming_name, previous_name
+from policy.names import ApplicationName, DatabaseName, failed_name, incoming_name, previous_name
+from tests.integration.swapped_server import LATER, NOW, RUN, Server
 from tests.ports import free_port
-
-NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
-RUN, LATER = RunId("r1a1"), RunId("r2a1")
-
-
-@dataclass
-class Server:
-    """A cluster with one database that serves, and a role that owns it and is no superuser."""
-
-    cluster: Cluster
-    database: DatabaseName
-    owner: str
-
-    def open(self, database: str = "postgres", *, role: str | None = None) -> psycopg.Connection:
-        return psycopg.connect(
-            self.cluster.dsn(database, role or self.owner), password="open", autocommit=True
-        )
-
-    def ask(self, statement: str, database: str | None = None) -> object:
-        with self.open(database or self.database) as session:
-            row = session.execute(statement.encode()).fetchone()
-        return row[0] if row else None
-
-    def incoming(self, run: RunId = RUN) -> str:
-        with self.open() as session:
-            name = create_incoming(session, self.database, run, at=NOW, encoding="UTF8")
-        with self.open(name) as session:
-            session.execute("CREATE TABLE word AS SELECT 'new' AS word")
-        return name
-
-
-@pytest.fixture
-def server(trial_cluster: Cluster) -> Iterator[Server]:
-    word = secrets.token_hex(4)
-    made = Server(trial_cluster, DatabaseName(f"swap_{word}"), f"owner_{word}")
-    with psycopg.connect(trial_cluster.dsn(), autocommit=True) as admin:
-        for role in (made.owner, f"user_{word}"):
-            admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'open'").format(Identifier(role)))
-        admin.execute(SQL("ALTER ROLE {} CREATEDB").format(Identifier(made.owner)))
-        admin.execute(SQL("GRANT pg_signal_backend TO {}").format(Identifier(made.owner)))
-        admin.execute(
-            SQL("CREATE DATABASE {} OWNER {}").format(Identifier(made.database), Identifier(made.owner))
-        )
-        with made.open(made.database) as session:
-            session.execute("CREATE TABLE word AS SELECT 'old' AS word")
-        try:
-            yield made
-        finally:
-            names = admin.execute(
-                "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"%{word}%"]
-            ).fetchall()
-            for (name,) in names:
-                admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-            for role in (made.owner, f"user_{word}"):
-                admin.execute(SQL("DROP OWNED BY {}").format(Identifier(role)))
-                admin.execute(SQL("DROP ROLE {}").format(Identifier(role)))
-
-
-def user_of(server: Server) -> str:
-    return server.owner.replace("owner", "user")
-
-
-def test_the_incoming_database_is_born_closed(server: Server) -> None:
-    name = server.incoming()
-    with pytest.raises(psycopg.OperationalError, match="CONNECT privilege"):
-        server.open(name, role=user_of(server))
-    with server.open() as session:
-        assert is_closed(session, name)
-        assert not is_closed(session, server.database)
-        tag = read_tag(session, name)
-    assert tag == Tag(standing=Standing.INCOMING, database=server.database, run=RUN, at=NOW)
-
-
-def test_one_that_was_left_open_is_closed_again(server: Server) -> None:
-    name = server.incoming()
-    with server.open() as session:
-        session.execute(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC, {user_of(server)}")
-        create_incoming(session, server.database, RUN, at=NOW, encoding="UTF8")
-        assert is_closed(session, name)
-
-
-def test_the_new_database_takes_the_locale_of_the_old_one(server: Server) -> None:
-    name = server.incoming()
-    with server.open() as session:
-        rows = session.execute(
-            "SELECT count(DISTINCT (datcollate, datctype, datlocprovider, datlocale, encoding)), count(*) "
-            "FROM pg_database WHERE datname = ANY (%s)",
-            [[name, server.database]],
-        ).fetchone()
-    assert rows == (1, 2)
 
 
 def test_swap_and_back_and_forward(server: Server) -> None:
@@ -138,7 +46,7 @@ def test_swap_and_back_and_forward(server: Server) -> None:
 
 
 def test_what_the_name_wears_stays_with_the_name(server: Server) -> None:
-    user = user_of(server)
+    user = server.user
     with psycopg.connect(server.cluster.dsn(), autocommit=True) as admin:
         for statement in (
             "REVOKE ALL ON DATABASE {0} FROM PUBLIC",
@@ -164,7 +72,7 @@ def test_what_the_name_wears_stays_with_the_name(server: Server) -> None:
 def test_public_may_connect_again_where_it_could_before(server: Server) -> None:
     server.incoming()
     swap(server.open, server.database, RUN, at=NOW)
-    server.open(server.database, role=user_of(server)).close()
+    server.open(server.database, role=server.user).close()
 
 
 def test_the_previous_database_lets_nobody_in(server: Server) -> None:
@@ -248,41 +156,6 @@ def test_open_transactions_are_ended(server: Server) -> None:
         with pytest.raises(psycopg.OperationalError):
             busy.execute("COMMIT")
     assert server.ask("SELECT string_agg(word, ',') FROM word") == "new"
-
-
-def test_only_what_a_run_made_is_dropped(server: Server) -> None:
-    name = server.incoming()
-    with server.open() as session:
-        for other in (server.database, incoming_name(server.database, LATER)):
-            with pytest.raises(Refused, match="was not made by r1a1"):
-                drop_made(session, other, RUN)
-        session.execute(
-            tag_statement(name, Tag(standing=Standing.INCOMING, database=server.database, run=LATER, at=NOW))
-        )
-        with pytest.raises(Refused, match="is tagged as made by r2a1"):
-            drop_made(session, name, RUN)
-        session.execute(
-            tag_statement(name, Tag(standing=Standing.INCOMING, database=server.database, run=RUN, at=NOW))
-        )
-        assert drop_made(session, name, RUN)
-        assert not drop_made(session, name, RUN)
-
-
-def test_look_alikes_of_others_are_not_taken_for_ours(server: Server) -> None:
-    word = server.database.removeprefix("swap_")
-    with psycopg.connect(server.cluster.dsn(), autocommit=True) as admin:
-        for name, comment in (
-            (f"look_{word}__prev_r7a1", None),
-            (f"like_{word}__prev_r8a1", "somebody else's"),
-            (f"same_{word}__prev_r9a1", 'freshet {"standing": "prev"}'),
-        ):
-            admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-            if comment:
-                admin.execute(f"COMMENT ON DATABASE {name} IS '{comment.replace(chr(39), chr(39) * 2)}'")
-        admin.execute(f"CREATE DATABASE near_{word}__prev_r6a1")
-        tag = Tag(standing=Standing.PREVIOUS, database=f"other_{word}", run=RunId("r6a1"), at=NOW)
-        admin.execute(tag_statement(f"near_{word}__prev_r6a1", tag))
-        assert [each.name for each in tagged(admin) if word in each.name] == []
 
 
 @pytest.mark.slow
