@@ -16,6 +16,7 @@ from infra.stack.cluster import Cluster
 from tests.integration import protected_shop
 from tests.integration.copied_shop import MASKED, SHOP
 from tests.integration.copies import Copies
+from tests.integration.dedicated_servers import Dedicated, dedicated_server, written_data
 from tests.integration.kinto_tables import KINTO_ROWS, KINTO_SCHEMA, LINK_ROW, OWN_ROWS
 from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import Refreshes, refreshes
@@ -106,4 +107,17 @@ def terminal(world: RequestWorld) -> Iterator[Terminal]:
 def server(trial_cluster: Cluster) -> Iterator[Server]:
     """A server whose database serves, and is to be swapped."""
     with served(trial_cluster) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that every dedicated server begins with, written once."""
+    return written_data(tmp_path_factory.mktemp("dedicated"))
+
+
+@pytest.fixture
+def dedicated(original: Path, tmp_path: Path) -> Iterator[Dedicated]:
+    """A server that one web application has to itself."""
+    with dedicated_server(original, tmp_path) as made:
         yield made
