@@ -10,8 +10,8 @@ import pytest
 
 from infra.stack.cluster import Cluster
 from tests.faults.ground import Ground, ground_on
-from tests.faults.nursery import Nursery, Worker
-from tests.faults.waiting import reached, wait_until
+from tests.faults.nursery import Nursery, Worker, reached
+from tests.waiting import wait_until
 
 Begin = Callable[..., Worker]
 Meet = Callable[..., Worker]

@@ -125,3 +125,8 @@ class Nursery:
         self._process.wait(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def reached(trace: Path, point: str) -> bool:
+    """Whether a worker has come to `point`."""
+    return trace.exists() and point in trace.read_text(encoding="utf-8").split()

@@ -18,8 +18,8 @@ from policy.request import Kind, Outcome
 from tests.faults.conftest import Begin
 from tests.faults.ground import STAGING, Ground
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery
-from tests.faults.waiting import reached, wait_until
+from tests.faults.nursery import Nursery, reached
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.root
 

@@ -22,7 +22,7 @@ from tests.faults.conftest import Begin
 from tests.faults.ground import LEASE, SANDBOX, STAGING, Ground
 from tests.faults.killing import Trial
 from tests.faults.nursery import Nursery, Worker
-from tests.faults.waiting import wait_until
+from tests.waiting import wait_until
 
 ROUNDS = 8
 CLAIMANTS = 4

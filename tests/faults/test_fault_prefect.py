@@ -25,9 +25,9 @@ from policy.request import Kind, Outcome
 from tasks.settle import settle
 from tests.faults.ground import Ground
 from tests.faults.killing import Trial
-from tests.faults.nursery import PROJECT, Nursery
-from tests.faults.waiting import reached, wait_until
+from tests.faults.nursery import PROJECT, Nursery, reached
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 BOUND_S = 100.0
 """Within this the work has ended and the ledger tells how."""

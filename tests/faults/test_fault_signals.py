@@ -12,8 +12,8 @@ from policy.request import Kind, Outcome
 from tests.faults.conftest import Begin, Meet
 from tests.faults.ground import Ground
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery
-from tests.faults.waiting import reached, wait_until
+from tests.faults.nursery import Nursery, reached
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from tests.faults.declaration import NEW
 from tests.faults.ground import LEAF, PRODUCTION, SANDBOX, STAGING, Ground
 from tests.faults.killing import Trial
 from tests.faults.matrix import MIDDLES, steps_of
-from tests.faults.nursery import Nursery
-from tests.faults.waiting import reached, wait_until
+from tests.faults.nursery import Nursery, reached
+from tests.waiting import wait_until
 
 LAST = {kind: steps_of(kind)[-1].name for kind in MIDDLES}
 UNDOS = [

@@ -26,10 +26,10 @@ from tests.faults.declaration import CONTACT
 from tests.faults.doors import has_people
 from tests.faults.ground import PRODUCTION, SANDBOX, STAGING, Ground, ground_on
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery, Worker
+from tests.faults.nursery import Nursery, Worker, reached
 from tests.faults.proxy import proxies
 from tests.faults.undefended import FENCES
-from tests.faults.waiting import reached, wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

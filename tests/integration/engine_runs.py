@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,16 +20,10 @@ from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
 from infra.stack.unprivileged import prefix
 from policy.estate import Application, Customer, Estate, Site, WebApp
 from policy.machines import DatabaseServer, Host, Login
-from policy.names import (
-    ApplicationName,
-    DatabaseName,
-    HostName,
-    SecretName,
-    ServerName,
-    WebAppName,
-)
+from policy.names import ApplicationName, DatabaseName, HostName, SecretName, ServerName, WebAppName
 from tests.integration.engine_work import SITE, EngineWork
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 QUICK = {
     "fsync": "off",
@@ -193,7 +186,7 @@ engines:
 
         def listen(text: str) -> None:
             if "with pg_upgrade" in text and text.startswith("transfer"):
-                until(lambda: any("pg_restore" in words[0] for words in self.processes()))
+                wait_until(lambda: any("pg_restore" in words[0] for words in self.processes()), rest=0.01)
                 act(self.pg_upgrade())
 
         return listen
@@ -233,11 +226,3 @@ def copied(original: Path, folder: Path, *, secret: bool, **more: object) -> Ser
     )
     old.start()
     return replace(Server(folder=folder, old=old, secret=secret), **more)  # type: ignore[arg-type]  # any field
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until `condition` holds."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)

@@ -18,8 +18,9 @@ from tasks.engine_prepare import prepare_engine
 from tasks.engine_sequence import engine_steps
 from tasks.engine_upgrade import upgrade_engine
 from tasks.step import Step, Work
-from tests.integration.engine_runs import Server, until
+from tests.integration.engine_runs import Server
 from tests.integration.engine_servers import Start, lacking, none, original, put_back_whole, start
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = engine_steps()
@@ -54,13 +55,13 @@ def test_a_killed_worker_s_upgrade_is_taken_up_and_finished(start: Start) -> Non
         target=lambda: server.work().carry_out([prepare_engine, upgrade_engine])
     )
     dead.start()
-    until(lambda: any("pg_restore" in words[0] for words in server.processes()), 120)
+    wait_until(lambda: any("pg_restore" in words[0] for words in server.processes()), 120, rest=0.01)
     assert dead.pid is not None
     os.kill(dead.pid, signal.SIGKILL)
     dead.join()
     work = server.work(epoch=2)
     end_leftovers(work.run, 2, work.scratch)
-    until(lambda: server.processes() == [])
+    wait_until(lambda: server.processes() == [])
     done = Entry(step="prepare_engine", state=EntryState.DONE)
     begun = Entry(step="upgrade_engine", state=EntryState.INTENDED)
     work.journal = {done.step: done, begun.step: begun}

@@ -1,4 +1,4 @@
-"""The adapter over Ansible, with small real playbooks: what fails, hangs, is cut off or leaks."""
+"""The adapter over Ansible, with small real playbooks: what they are given, what hangs, what is cut off."""
 
 from __future__ import annotations
 
@@ -6,95 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from infra import ansible_processes
-from infra.ansible import StageResult, end_leftovers, run_stages
-from infra.ansible_events import Outcome, TaskEvent
-from infra.secrets import SecretFiles
-from policy.errors import Cancelled, Refused, StepFailed, TimedOut, Unavailable
+from infra.ansible import end_leftovers
+from policy.errors import Cancelled, Refused, TimedOut, Unavailable
 from policy.machines import Host
 from policy.names import HostName
+from tests.playbooks.ansible_bench import LOCAL, SLEEPER, WORD, Bench
 from tests.ports import free_port
-
-LOCAL = Host(name=HostName("local"), connection="local")
-WORD = "a-secret-word-41c9d7"
-
-
-class Bench:
-    """Runs playbooks written on the spot."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.run = f"r{os.getpid() % 99999 + 1}a1"
-        self.secret = folder / "word"
-        self.secret.write_text(WORD + "\n")
-        self.secret.chmod(0o600)
-        self.events: list[TaskEvent] = []
-
-    def playbook(self, tasks: str) -> Path:
-        path = self.folder / "play.yml"
-        path.write_text(
-            "- hosts: webapp\n  gather_facts: false\n  any_errors_fatal: true\n  tasks:\n"
-            + textwrap.indent(textwrap.dedent(tasks), "    ")
-        )
-        return path
-
-    def go(
-        self,
-        tasks: str,
-        *,
-        variables: Mapping[str, object] | None = None,
-        hosts: Sequence[Host] = (LOCAL,),
-        timeout_s: float = 60,
-        check: bool = False,
-        epoch: int = 1,
-        on_event: Callable[[TaskEvent], None] | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> StageResult:
-        return run_stages(
-            playbook=self.playbook(tasks),
-            hosts=hosts,
-            variables={"word_file": self.secret, **(variables or {})},
-            stages=["trial"],
-            run=self.run,
-            epoch=epoch,
-            scratch=self.folder / "scratch",
-            secrets=SecretFiles(self.folder),
-            timeout_s=timeout_s,
-            on_event=on_event or self.events.append,
-            check=check,
-            cancelled=cancelled,
-        )
-
-    def left(self) -> list[int]:
-        """Processes of this run that are still there."""
-        return list(
-            ansible_processes.carrying(
-                lambda environment: environment.get("FRESHET_RUN", "").startswith(self.run)
-            )
-        )
-
-    def written(self) -> bytes:
-        """Everything below the scratch folder, in one."""
-        return b"".join(path.read_bytes() for path in (self.folder / "scratch").rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-SLEEPER = """
-- name: Sleep
-  ansible.builtin.shell: "echo $$ > {{ mark }}; sleep 300 & sleep 300"
-"""
+from tests.waiting import wait_until
 
 
 def alive(mark: Path) -> bool:
@@ -104,86 +29,6 @@ def alive(mark: Path) -> bool:
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
-def test_a_good_run_tells_what_it_did(bench: Bench) -> None:
-    done = bench.go(
-        """
-        - name: Touch
-          ansible.builtin.shell: echo hello
-        - name: Tell
-          ansible.builtin.set_stats:
-            data: {answer: 42}
-        - name: Skip
-          ansible.builtin.command: "false"
-          when: false
-        """
-    )
-    assert done.changed == 1
-    assert [(task.task, task.outcome) for task in done.tasks] == [
-        ("Touch", Outcome.CHANGED),
-        ("Tell", Outcome.OK),
-        ("Skip", Outcome.SKIPPED),
-    ]
-    assert done.fact("answer") == 42
-    assert Outcome.STARTED in {event.outcome for event in bench.events}
-    assert bench.left() == []
-
-
-def test_a_failed_task_is_told_in_its_own_words_without_secrets(bench: Bench) -> None:
-    with pytest.raises(StepFailed) as failure:
-        bench.go(
-            """
-            - name: Fail
-              ansible.builtin.shell: "echo no space left for {{ word }} >&2; exit 3"
-              vars: {word: "{{ lookup('ansible.builtin.file', word_file) }}"}
-            """
-        )
-    assert not isinstance(failure.value, Cancelled | TimedOut)
-    assert "host local: Fail: " in str(failure.value)
-    assert "no space left for ***" in str(failure.value)
-    assert WORD.encode() not in bench.written()
-    assert b"no space left" in bench.written(), "the evidence is kept"
-    assert not any(WORD in event.message for event in bench.events)
-
-
-def test_a_hidden_failure_says_so(bench: Bench) -> None:
-    with pytest.raises(StepFailed, match="output holds secrets"):
-        bench.go(
-            """
-            - name: Fail in secret
-              ansible.builtin.fail: {msg: "{{ lookup('ansible.builtin.file', word_file) }}"}
-              no_log: true
-            """
-        )
-    assert WORD.encode() not in bench.written()
-
-
-def test_a_rescued_failure_is_no_failure(bench: Bench) -> None:
-    done = bench.go(
-        """
-        - name: Try
-          block:
-            - name: Fail
-              ansible.builtin.fail: {msg: no}
-          rescue:
-            - name: Mend
-              ansible.builtin.debug: {msg: mended}
-        """
-    )
-    assert [task.outcome for task in done.tasks] == [Outcome.FAILED, Outcome.OK]
-
-
-def test_a_broken_playbook_ends_with_its_last_words(bench: Bench) -> None:
-    with pytest.raises(StepFailed, match="ended without a result"):
-        bench.go("- name: Nonsense\n  no_such_module: {}\n")
 
 
 def test_an_unreachable_host_is_not_a_failed_one(bench: Bench) -> None:
@@ -285,29 +130,6 @@ def test_a_stubborn_command_is_killed(bench: Bench) -> None:
     assert bench.left() == []
 
 
-def test_a_slow_listener_loses_no_event_and_does_not_hold_up_the_work(bench: Bench) -> None:
-    told: list[TaskEvent] = []
-
-    def slowly(event: TaskEvent) -> None:
-        time.sleep(0.5)
-        told.append(event)
-
-    tasks = "".join(f"- name: Say {number}\n  ansible.builtin.debug: {{msg: x}}\n" for number in range(10))
-    done = bench.go(tasks, on_event=slowly)
-    assert len(done.tasks) == 10
-    assert len(told) < 20, "it returned before the listener had heard everything"
-    wait_for(lambda: len(told) == 20)
-
-
-def test_a_failing_listener_fails_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(_: TaskEvent) -> None:
-        raise RuntimeError("the display is gone")
-
-    done = bench.go("- name: Say\n  ansible.builtin.debug: {msg: x}\n", on_event=fail)
-    assert len(done.tasks) == 1
-    assert "a listener failed" in caplog.text
-
-
 def test_several_at_once_do_not_mix(tmp_path: Path) -> None:
     benches = []
     for number in range(3):
@@ -330,7 +152,7 @@ def test_several_at_once_do_not_mix(tmp_path: Path) -> None:
 _CHILD = """
 import sys
 from pathlib import Path
-from tests.playbooks.test_ansible_runs import SLEEPER, Bench
+from tests.playbooks.ansible_bench import SLEEPER, Bench
 bench = Bench(Path(sys.argv[1]))
 bench.run = sys.argv[2]
 bench.go(SLEEPER, variables={"mark": Path(sys.argv[1]) / "mark"}, epoch=int(sys.argv[3]))
@@ -349,13 +171,13 @@ def test_a_worker_that_dies_or_freezes_leaves_nothing_to_its_successor(tmp_path:
         return list(ansible_processes.carrying(ansible_processes.of_earlier_epochs(run, epoch + 1, scratch)))
 
     try:
-        wait_for(lambda: mark.exists() and bool(mark.read_text().strip()), 60)
+        wait_until(lambda: mark.exists() and bool(mark.read_text().strip()), 60)
         assert carried()
         if way == "killed":
             worker.kill()
             worker.wait()
             # Nobody has to do anything: the kernel tells the playbook, which ends what it began.
-            wait_for(lambda: not carried())
+            wait_until(lambda: not carried())
         else:
             worker.send_signal(signal.SIGSTOP)
             assert end_leftovers(run, epoch, scratch) == 0, "its own epoch is not an earlier one"

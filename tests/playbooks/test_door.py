@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pytest
 
 from infra.roles import PLAYBOOKS
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 DOOR = PLAYBOOKS / "roles" / "door" / "files" / "door.py"
 PASS = "pass-word-of-the-checks"
@@ -91,16 +92,10 @@ class House:
         making.write_text(json.dumps(state))
         making.rename(self.folder / "production.json")
         self.process.send_signal(signal.SIGUSR1)
-        self.until(lambda: self.told()["serial"] == state["serial"])
+        wait_until(lambda: self.told()["serial"] == state["serial"])
 
     def told(self) -> dict[str, object]:
         return dict(json.loads((self.folder / "production.told.json").read_text()))
-
-    def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
-        give_up = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
 
     def get(self, path: str = "/", timeout: float = 10, **headers: str) -> tuple[int, str, dict[str, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -154,7 +149,7 @@ def test_the_page_says_what_and_until_when_and_when_to_ask_again(house: House) -
 def test_the_page_never_promises_a_time_that_has_passed(house: House) -> None:
     house.set("maintenance", text="An update.", until_local="04:30 CST", until_utc=later(1))
     assert "04:30" in house.get("/")[1]
-    house.until(lambda: "04:30" not in house.get("/")[1])
+    wait_until(lambda: "04:30" not in house.get("/")[1])
     assert "longer than planned" in house.get("/")[1]
     assert house.get("/")[0] == 503, "the page stays; whether it is safe to open is not the door's to say"
 
@@ -162,7 +157,7 @@ def test_the_page_never_promises_a_time_that_has_passed(house: House) -> None:
 def test_a_lease_that_nobody_renews_ends_where_that_is_safe(house: House) -> None:
     house.set("maintenance", lease_until=later(0.5), on_expiry="open")
     assert house.get("/")[0] == 503
-    house.until(lambda: house.get("/")[0] == 200)
+    wait_until(lambda: house.get("/")[0] == 200)
 
 
 def test_who_knows_the_pass_may_enter(house: House) -> None:
@@ -206,8 +201,8 @@ def test_closing_lets_requests_in_flight_end_and_drops_idle_connections(house: H
     asking.start()
     time.sleep(0.4)
     house.set("maintenance")
-    house.until(lambda: house.told()["busy"] == 1)
-    house.until(lambda: house.told()["busy"] == 0)
+    wait_until(lambda: house.told()["busy"] == 1)
+    wait_until(lambda: house.told()["busy"] == 0)
     asking.join()
     assert answers == [200], "the request in flight was answered by the application"
     assert idle.sock.recv(1) == b"", "an idle connection was ended"

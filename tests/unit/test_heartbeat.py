@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from policy.errors import Busy, Unavailable
 from tasks.heartbeat import Heartbeat
+from tests.waiting import wait_until
 
 
 class Holder:
@@ -34,13 +34,6 @@ class Holder:
         return any(thread.name == "a test's" for thread in threading.enumerate())
 
 
-def come_to(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
 def away() -> None:
     raise Unavailable("the ledger is away")
 
@@ -48,7 +41,7 @@ def away() -> None:
 def test_it_beats_until_it_is_stopped() -> None:
     holder = Holder()
     holder.heart.start()
-    come_to(lambda: holder.renewed >= 3)
+    wait_until(lambda: holder.renewed >= 3)
     holder.heart.stop()
     assert not holder.alive()
     assert holder.missed == []
@@ -58,10 +51,10 @@ def test_it_goes_on_through_an_outage_and_tells_each_missed_beat() -> None:
     holder = Holder()
     holder.trouble = away
     holder.heart.start()
-    come_to(lambda: len(holder.missed) >= 2)
+    wait_until(lambda: len(holder.missed) >= 2)
     assert holder.renewed == 0
     holder.trouble = lambda: None
-    come_to(lambda: holder.renewed >= 1)
+    wait_until(lambda: holder.renewed >= 1)
     holder.heart.stop()
     assert set(holder.missed) == {"the ledger is away"}
 
@@ -75,6 +68,6 @@ def test_it_ends_by_itself_when_the_hold_is_lost() -> None:
 
     holder.trouble = taken_over
     holder.heart.start()
-    come_to(lambda: not holder.alive())
+    wait_until(lambda: not holder.alive())
     assert (holder.renewed, holder.missed) == (0, [])
     holder.heart.stop()

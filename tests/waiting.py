@@ -1,10 +1,9 @@
-"""Waits for what another process does, for a bounded time."""
+"""Waits for what another thread or process does, for a bounded time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 
 def wait_until(true: Callable[[], bool], patience: float = 60, rest: float = 0.02) -> None:
@@ -13,8 +12,3 @@ def wait_until(true: Callable[[], bool], patience: float = 60, rest: float = 0.0
     while not true():
         assert time.monotonic() < ends, "it did not come to that"
         time.sleep(rest)
-
-
-def reached(trace: Path, point: str) -> bool:
-    """Whether a worker has come to `point`."""
-    return trace.exists() and point in trace.read_text(encoding="utf-8").split()
