@@ -17,6 +17,7 @@ from tests.integration import protected_shop
 from tests.integration.copied_shop import MASKED, SHOP
 from tests.integration.copies import Copies
 from tests.integration.dedicated_servers import Dedicated, dedicated_server, written_data
+from tests.integration.engine_servers import Start, starting, version_16
 from tests.integration.kinto_tables import KINTO_ROWS, KINTO_SCHEMA, LINK_ROW, OWN_ROWS
 from tests.integration.ledgers import fresh_ledger
 from tests.integration.refreshes import Refreshes, refreshes
@@ -111,13 +112,26 @@ def server(trial_cluster: Cluster) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dedicated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that every dedicated server begins with, written once."""
     return written_data(tmp_path_factory.mktemp("dedicated"))
 
 
 @pytest.fixture
-def dedicated(original: Path, tmp_path: Path) -> Iterator[Dedicated]:
+def dedicated(dedicated_files: Path, tmp_path: Path) -> Iterator[Dedicated]:
     """A server that one web application has to itself."""
-    with dedicated_server(original, tmp_path) as made:
+    with dedicated_server(dedicated_files, tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def engine_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that every server of version 16 begins with, written once."""
+    return version_16(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture
+def start(engine_files: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers of version 16."""
+    with starting(engine_files, tmp_path) as begin:
+        yield begin

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from infra.postgres import engine_census as census
 from infra.stack.cluster import Cluster, PostgresVersion
@@ -19,10 +19,8 @@ from tests.ports import free_port
 Start = Callable[..., Server]
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stopped cluster of version 16 with odd objects in it, and a password for its superuser."""
-    folder = tmp_path_factory.mktemp("engine")
+def version_16(folder: Path) -> Path:
+    """The files of a stopped cluster of version 16 with odd objects in it, and a superuser's password."""
     word = folder / "word"
     word.write_text(WORD + "\n")
     word.chmod(0o600)
@@ -69,20 +67,22 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cluster.data
 
 
-@pytest.fixture
-def start(original: Path, tmp_path: Path) -> Iterator[Start]:
+@contextmanager
+def starting(original: Path, folder: Path) -> Iterator[Start]:
     """Starts servers of version 16, each from a copy of the original, and stops whatever became of them."""
     started: list[Server] = []
 
     def begin(*, secret: bool = True, **more: object) -> Server:
-        started.append(copied(original, tmp_path / f"s{len(started)}", secret=secret, **more))
+        started.append(copied(original, folder / f"s{len(started)}", secret=secret, **more))
         return started[-1]
 
-    yield begin
-    for server in started:
-        server.stop()
-        assert server.processes() == []
-        shutil.rmtree(server.folder)
+    try:
+        yield begin
+    finally:
+        for server in started:
+            server.stop()
+            assert server.processes() == []
+            shutil.rmtree(server.folder)
 
 
 def none(_work: Work) -> None:

@@ -19,12 +19,11 @@ from tasks.engine_sequence import engine_steps
 from tasks.engine_upgrade import upgrade_engine
 from tasks.step import Step, Work
 from tests.integration.engine_runs import Server
-from tests.integration.engine_servers import Start, lacking, none, original, put_back_whole, start
+from tests.integration.engine_servers import Start, lacking, none, put_back_whole
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = engine_steps()
-__all__ = ["original", "start"]
 
 
 @pytest.mark.slow

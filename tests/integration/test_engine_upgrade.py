@@ -19,12 +19,11 @@ from tasks.engine_stages import engine_of, engine_stages
 from tasks.engine_upgrade import upgrade_engine
 from tasks.step import Step, Work
 from tests.integration.engine_runs import Server
-from tests.integration.engine_servers import Start, files, lacking, none, original, put_back_whole, start
+from tests.integration.engine_servers import Start, files, lacking, none, put_back_whole
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = engine_steps()
 RECORD = "/v1/buckets/district/collections/students/records/s1"
-__all__ = ["original", "start"]
 
 
 @pytest.mark.slow

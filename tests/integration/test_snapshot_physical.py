@@ -99,7 +99,7 @@ def test_it_is_refused_where_others_would_be_taken_back(dedicated: Dedicated) ->
 
 @pytest.mark.slow
 def test_it_is_refused_where_its_files_are_not_what_they_should_be(
-    dedicated: Dedicated, original: Path
+    dedicated: Dedicated, dedicated_files: Path
 ) -> None:
     (dedicated.cluster.data / "outside").symlink_to(dedicated.folder / "secrets")
     with pytest.raises(Refused, match="outside in"):
@@ -107,7 +107,7 @@ def test_it_is_refused_where_its_files_are_not_what_they_should_be(
     (dedicated.cluster.data / "outside").unlink()
     keep = dedicated.kept()
     declared = dedicated.folder / "clusters.yaml"
-    declared.write_text(declared.read_text().replace(str(dedicated.cluster.data), str(original)))
+    declared.write_text(declared.read_text().replace(str(dedicated.cluster.data), str(dedicated_files)))
     (keep,) = kept(keep.work)
     with pytest.raises(Refused, match="no server works in"):
         keep.choice()
