@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -18,13 +18,12 @@ from infra.postgres.selection import Selection, Selections, TableName
 from infra.secrets import SecretFiles
 from infra.stack.cluster import Cluster
 from policy.machines import DatabaseServer, Login
-from policy.names import SecretName, ServerName
+from policy.names import SecretName
+from tests.estate_parts import server_of
 
 READER = Login(user="copy_reader", secret=SecretName("copy-reader"))
 OWNER = Login(user="copy_owner", secret=SecretName("copy-owner"))
 SUPERUSER = Login(user="postgres", secret=SecretName("copy-superuser"))
-_PASSWORD = sql.SQL("ALTER ROLE {} PASSWORD {}")
-_CLOSE = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC")
 _RELATIONS = """
 SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE (c.relkind IN ('r', 'S') OR c.relkind = 'm' AND c.relispopulated)
@@ -119,12 +118,10 @@ class Copies:
     def server(self, cluster: Cluster) -> DatabaseServer:
         """The estate's view of a cluster."""
         live = cluster is self.live
-        return DatabaseServer(
-            name=ServerName("live" if live else "trial"),
-            host="127.0.0.1",
-            port=cluster.port,
+        return server_of(
+            "live" if live else "trial",
             production=live,
-            system_identifier=None,
+            port=cluster.port,
             owner=OWNER,
             reader=READER if live else None,
         )
@@ -178,11 +175,6 @@ def digests(cluster: Cluster, database: str, *, without: Iterable[str] = ()) -> 
         ):
             found[f"large object {loid}"] = content
     return {name: digest for name, digest in found.items() if name not in set(without)}
-
-
-def hasten(job: CopyJob, **changes: object) -> CopyJob:
-    """The job with other settings."""
-    return replace(job, **changes)  # type: ignore[arg-type]  # any field
 
 
 def told(report: CopyReport) -> str:

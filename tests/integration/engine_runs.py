@@ -7,9 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import psycopg
 
@@ -18,9 +16,10 @@ from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster, PostgresVersion, bin_dir
 from infra.stack.unprivileged import prefix
-from policy.estate import Application, Customer, Estate, Site, WebApp
-from policy.machines import DatabaseServer, Host, Login
-from policy.names import ApplicationName, DatabaseName, HostName, SecretName, ServerName, WebAppName
+from policy.estate import Estate
+from policy.machines import Host, Login
+from policy.names import DatabaseName, HostName, SecretName
+from tests.estate_parts import customer_of, estate_of, server_of, site_of
 from tests.integration.engine_work import SITE, EngineWork
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -116,51 +115,18 @@ engines:
 
     def _estate(self) -> Estate:
         host = Host(name=HostName("local"), connection="local")
-        server = DatabaseServer(
-            name=ServerName("db"),
-            host="127.0.0.1",
-            port=self.old.port,
+        server = server_of(
+            "db",
             production=True,
-            system_identifier=None,
+            port=self.old.port,
             owner=Login(user="postgres", secret=SecretName("superuser")),
             reader=None,
         )
-        webapp = WebApp(
-            customer=SITE.customer,
-            name=WebAppName("live"),
-            application=ApplicationName("kinto"),
-            hosts=(host.name,),
+        site = site_of(
+            SITE, "live", "db", database=DatabaseName("lakeside"), url="http://127.0.0.1:1", port=1
         )
-        site = Site(
-            id=SITE,
-            webapp=webapp.name,
-            server=server.name,
-            database=DatabaseName("lakeside"),
-            url="http://127.0.0.1:1",
-            port=1,
-        )
-        customer = Customer(
-            name=SITE.customer,
-            title="Lakeside Schools",
-            zone=ZoneInfo("America/Chicago"),
-            group=None,
-            auto_updated=False,
-            windows=(),
-            webapps={webapp.name: webapp},
-            sites={SITE.environment: site},
-        )
-        return Estate(
-            name="tests",
-            undo=timedelta(days=7),
-            servers={server.name: server},
-            hosts={host.name: host},
-            applications={webapp.application: Application(name=webapp.application)},
-            releases=(),
-            groups={},
-            customers={customer.name: customer},
-            contacts={},
-            freezes=(),
-        )
+        customer = customer_of(SITE.customer, [site], host="local", title="Lakeside Schools")
+        return estate_of(name="tests", servers=[server], hosts=[host], customers=[customer])
 
     def processes(self) -> list[list[str]]:
         """Everything that runs and has this server's folder on its command line, but the one that serves."""

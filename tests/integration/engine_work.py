@@ -15,9 +15,10 @@ from infra.settings import Settings
 from policy.errors import FreshetError
 from policy.estate import Estate
 from policy.journal import Direction, Do, Entry, EntryState, Finish, Undo, next_move
-from policy.names import CustomerName, EmailAddress, Environment, RequestId, RunId, SiteId
+from policy.names import CustomerName, EmailAddress, Environment, RunId, SiteId
 from policy.request import Kind, Request, Status
 from tasks.step import Step
+from tests.asked import asked_for
 
 RUN = RunId("r7a1")
 SITE = SiteId(CustomerName("lakeside"), Environment.PRODUCTION)
@@ -25,19 +26,15 @@ SITE = SiteId(CustomerName("lakeside"), Environment.PRODUCTION)
 
 def _request() -> Request:
     now = datetime.now(UTC)
-    return Request(
-        id=RequestId("R7"),
+    return asked_for(
+        "R7",
+        SITE,
+        at=now,
         kind=Kind.ENGINE,
-        site=SITE,
-        version=None,
         refresh=False,
         asked_by=EmailAddress("engineer@hosting.example.org"),
-        asked_at=now,
-        not_before=None,
-        start_by=None,
         scheduled_for=now,
         status=Status.IN_PROGRESS,
-        outcome=None,
         attempt=1,
     )
 

@@ -6,9 +6,8 @@ import secrets as random_words
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -23,30 +22,25 @@ from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster
 from infra.stack.roles import DatabaseRole, establish
-from policy.estate import Application, Customer, Estate, Release, ReleaseKind, Site, Source, Target, WebApp
+from policy.estate import Estate, Source, Target
 from policy.machines import DatabaseServer, Login
 from policy.names import (
-    ApplicationName,
     CustomerName,
     DatabaseName,
-    EmailAddress,
     Environment,
-    HostName,
     RequestId,
     RunId,
     SecretName,
     ServerName,
     SiteId,
-    Version,
-    VersionLine,
-    WebAppName,
 )
-from policy.request import Kind, Request, Status
+from policy.request import Kind, Status
+from tests.asked import asked_for
+from tests.estate_parts import customer_of, estate_of, release_of, server_of, site_of
 from tests.integration.refresh_worker import Worker
 
 LAKESIDE = CustomerName("lakeside")
 PRODUCTION, SANDBOX = SiteId(LAKESIDE, Environment.PRODUCTION), SiteId(LAKESIDE, Environment.SANDBOX)
-KINTO = ApplicationName("kinto")
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 LOGINS = ("live-owner", "live-reader", "trial-owner", "trial-user", "mask-lakeside")
 
@@ -154,19 +148,13 @@ class Refreshes:
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Worker(
             run=name,
-            request=Request(
-                id=name.request,
+            request=asked_for(
+                name.request,
+                SANDBOX,
+                at=NOW,
                 kind=kind,
-                site=SANDBOX,
-                version=None,
-                refresh=True,
-                asked_by=EmailAddress("ann@lakeside.example.org"),
-                asked_at=NOW,
-                not_before=None,
-                start_by=None,
                 scheduled_for=NOW,
                 status=Status.IN_PROGRESS,
-                outcome=None,
                 attempt=name.attempt,
                 undoes=None if undoes is None else RequestId(undoes),
             ),
@@ -202,63 +190,27 @@ class Refreshes:
     def _estate(self) -> Estate:
         live = self._server("live", self.live, production=True)
         trial = self._server("trial", self.trial, production=False)
-        release = Release(
-            application=KINTO,
-            version=Version("23.1.0"),
-            line=VersionLine("23"),
-            lock="releases/kinto/23.1.0.txt",
-            sha256="0" * 64,
-            kind=ReleaseKind.NORMAL,
-            published=date(2026, 1, 1),
-        )
-        webapp = WebApp(
-            customer=LAKESIDE, name=WebAppName("live"), application=KINTO, hosts=(HostName("web"),)
-        )
+        release = release_of("23.1.0", lock="releases/kinto/23.1.0.txt")
         with self.ledger.transaction() as connection:
-            installed.record(connection, webapp=webapp.key, release=release, run=None)
-        sites = {
-            site.environment: Site(
-                id=site,
-                webapp=WebAppName("live"),
-                server=server,
-                database=database,
-                url=url,
-                port=443,
-            )
+            installed.record(connection, webapp="lakeside/live", release=release, run=None)
+        sites = [
+            site_of(site, "live", server, database=database, url=url)
             for site, server, database, url in (
-                (PRODUCTION, live.name, self.production, "https://live.lakeside.example.net"),
-                (SANDBOX, trial.name, self.sandbox, "https://sandbox.lakeside.example.net"),
+                (PRODUCTION, "live", self.production, "https://live.lakeside.example.net"),
+                (SANDBOX, "trial", self.sandbox, "https://sandbox.lakeside.example.net"),
             )
-        }
-        customer = Customer(
-            name=LAKESIDE,
-            title="Lakeside Schools",
-            zone=ZoneInfo("America/Chicago"),
-            group=None,
-            auto_updated=False,
-            windows=(),
-            webapps={webapp.name: webapp},
-            sites=sites,
-        )
-        return Estate(
-            name="test",
-            undo=timedelta(days=7),
-            servers={live.name: live, trial.name: trial},
-            hosts={},
-            applications={KINTO: Application(name=KINTO)},
-            releases=(release,),
-            groups={},
-            customers={LAKESIDE: customer},
-            contacts={},
-            freezes=(),
+        ]
+        return estate_of(
+            servers=[live, trial],
+            releases=[release],
+            customers=[customer_of(LAKESIDE, sites, title="Lakeside Schools")],
         )
 
     def _server(self, name: str, cluster: Cluster, *, production: bool) -> DatabaseServer:
-        return DatabaseServer(
-            name=ServerName(name),
-            host="127.0.0.1",
-            port=cluster.port,
+        return server_of(
+            name,
             production=production,
+            port=cluster.port,
             system_identifier=cluster.system_identifier(),
             owner=Login(user=f"{name}_owner", secret=SecretName(f"{name}-owner")),
             reader=Login(user="live_reader", secret=SecretName("live-reader")) if production else None,

@@ -15,8 +15,9 @@ from infra.ledger.migrate import migrate
 from infra.stack.cluster import Cluster
 from policy.errors import Busy, Refused, Unavailable
 from policy.journal import Direction, EntryState
-from policy.names import DatabaseName, EmailAddress, RequestId, RunId, ServerName, SiteId, Version
-from policy.request import Kind, Outcome, Request, Status
+from policy.names import DatabaseName, RequestId, RunId, ServerName, SiteId, Version
+from policy.request import Kind, Outcome, Status
+from tests.asked import asked_for
 from tests.integration.at_once import at_once
 from tests.integration.ledgers import fresh_ledger
 
@@ -34,16 +35,13 @@ def ledger(trial_cluster: Cluster) -> Iterator[Ledger]:
 
 def ask(ledger: Ledger, *, site: SiteId = SANDBOX, kind: Kind = Kind.REFRESH) -> RequestId:
     with ledger.transaction() as connection:
-        wanted = Request(
-            id=requests.next_number(connection),
+        wanted = asked_for(
+            requests.next_number(connection),
+            site,
+            at=NOW,
             kind=kind,
-            site=site,
             version=Version("26.5.0") if kind is Kind.UPGRADE else None,
             refresh=kind is Kind.REFRESH,
-            asked_by=EmailAddress("ann@lakeside.example.org"),
-            asked_at=NOW,
-            not_before=None,
-            start_by=None,
         )
         return requests.insert(connection, wanted, webapp=WEBAPP).id
 

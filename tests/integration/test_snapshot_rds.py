@@ -24,8 +24,8 @@ from infra.postgres.snapshot_rds import NOT_BEFORE, RUN, Patience, Rds
 from infra.rds_instances import RdsInstances, set_up
 from infra.stack.cluster import Cluster
 from policy.errors import NeedsHuman, Refused, StepFailed, TimedOut, Unavailable
-from policy.machines import DatabaseServer, Login
-from policy.names import DatabaseName, RunId, SecretName, ServerName
+from policy.names import DatabaseName, RunId
+from tests.estate_parts import server_of
 
 AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 REGION = "eu-west-1"
@@ -111,14 +111,8 @@ def opened(_database: str) -> Iterator[Any]:
 def snapshot(wire: Wire, **more: object) -> Rds:
     host = wire.client.describe_db_instances()["DBInstances"][0]["Endpoint"]["Address"]
     made = Rds(
-        server=DatabaseServer(
-            name=ServerName("live"),
-            host=f"{OWN}.{host.partition('.')[2]}",
-            port=5433,
-            production=True,
-            system_identifier=None,
-            owner=Login(user="owner", secret=SecretName("owner")),
-            reader=None,
+        server=server_of(
+            "live", production=True, host=f"{OWN}.{host.partition('.')[2]}", port=5433, reader=None
         ),
         databases=(DatabaseName("lakeside"),),
         run=RunId("r5a1"),

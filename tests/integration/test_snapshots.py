@@ -27,7 +27,8 @@ from infra.stack.cluster import Cluster
 from infra.stack.roles import OWNER_GROUPS, DatabaseRole, establish
 from policy.errors import NeedsHuman, Refused, StepFailed
 from policy.machines import DatabaseServer, Login
-from policy.names import DatabaseName, RunId, SecretName, ServerName, failed_name, snapshot_name
+from policy.names import DatabaseName, RunId, SecretName, failed_name, snapshot_name
+from tests.estate_parts import server_of
 
 RUN = RunId("r5a1")
 AT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -80,14 +81,11 @@ def place(tmp_path: Path, trial_cluster: Cluster) -> Iterator[Place]:
         member_of=OWNER_GROUPS,
         database=None,
     )
-    server = DatabaseServer(
-        name=ServerName("trial"),
-        host="127.0.0.1",
-        port=trial_cluster.port,
+    server = server_of(
+        "trial",
         production=False,
-        system_identifier=None,
+        port=trial_cluster.port,
         owner=Login(user=owner.name, secret=owner.secret),
-        reader=None,
     )
     database = DatabaseName(f"site_{word}")
     with psycopg.connect(trial_cluster.dsn(), autocommit=True) as session:

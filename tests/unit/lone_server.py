@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from policy.estate import Estate
-from policy.machines import DatabaseServer, Host, Login
-from policy.names import HostName, SecretName, ServerName
+from policy.machines import Host
+from policy.names import HostName, ServerName
+from tests.estate_parts import estate_of, server_of
 
 SERVER = ServerName("live")
 
@@ -14,24 +13,5 @@ SERVER = ServerName("live")
 def lone_server(*, port: int) -> Estate:
     """The server `live`, which listens on `port`, and the host `db1`."""
     host = Host(name=HostName("db1"), connection="ssh")
-    server = DatabaseServer(
-        name=SERVER,
-        host="db1.example.org",
-        port=port,
-        production=True,
-        system_identifier=None,
-        owner=Login(user="owner", secret=SecretName("live-owner")),
-        reader=None,
-    )
-    return Estate(
-        name="tests",
-        undo=timedelta(days=7),
-        servers={server.name: server},
-        hosts={host.name: host},
-        applications={},
-        releases=(),
-        groups={},
-        customers={},
-        contacts={},
-        freezes=(),
-    )
+    server = server_of("live", production=True, host="db1.example.org", port=port, reader=None)
+    return estate_of(servers=[server], hosts=[host])

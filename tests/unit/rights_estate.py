@@ -4,41 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, time, timedelta
-from zoneinfo import ZoneInfo
 
-from policy.estate import (
-    Application,
-    Contact,
-    Customer,
-    Estate,
-    Group,
-    GroupKind,
-    Release,
-    ReleaseKind,
-    Role,
-    Site,
-    WebApp,
-)
-from policy.machines import DatabaseServer, Host, Login
+from policy.estate import Contact, Customer, Estate, Group, GroupKind, ReleaseKind, Role
+from policy.machines import Host
 from policy.maintenance_window import Freeze, Weekday, Window
-from policy.names import (
-    ApplicationName,
-    CustomerName,
-    DatabaseName,
-    EmailAddress,
-    Environment,
-    GroupName,
-    HostName,
-    SecretName,
-    ServerName,
-    SiteId,
-    Version,
-    VersionLine,
-    WebAppName,
-)
+from policy.names import CustomerName, EmailAddress, Environment, GroupName, HostName, SiteId
+from tests.estate_parts import CHICAGO, customer_of, estate_of, release_of, server_of, site_of
 
-CHICAGO = ZoneInfo("America/Chicago")
-KINTO = ApplicationName("kinto")
 PLAIN, CLOUD = CustomerName("lakeside"), CustomerName("hillcrest")
 IN_STATE, OF_PARTNER = CustomerName("riverton"), CustomerName("maplewood")
 STATE, PARTNER = GroupName("northern"), GroupName("brightly")
@@ -58,20 +30,6 @@ SUNDAY = Window(
 )
 
 
-def server(name: str, *, production: bool) -> DatabaseServer:
-    login = Login(user="owner", secret=SecretName("owner"))
-    return DatabaseServer(
-        name=ServerName(name),
-        host="127.0.0.1",
-        port=5432,
-        production=production,
-        system_identifier=None,
-        owner=login,
-        reader=login if production else None,
-        slots=2,
-    )
-
-
 def customer(
     name: CustomerName,
     *,
@@ -79,49 +37,12 @@ def customer(
     auto_updated: bool = False,
     windows: tuple[Window, ...] = (SUNDAY,),
 ) -> Customer:
-    def site(environment: Environment, webapp: str, on: str) -> Site:
-        return Site(
-            id=SiteId(name, environment),
-            webapp=WebAppName(webapp),
-            server=ServerName(on),
-            database=DatabaseName(f"{name}_{environment.value}"),
-            url=f"https://{name}-{environment.value}.example.org",
-            port=443,
-        )
-
-    webapps = [
-        WebApp(customer=name, name=WebAppName(app), application=KINTO, hosts=(HostName("web1"),))
-        for app in ("live", "staging")
-    ]
     sites = [
-        site(Environment.SANDBOX, "live", "trial"),
-        site(Environment.PRODUCTION, "live", "live"),
-        site(Environment.STAGING, "staging", "trial"),
+        site_of(SiteId(name, Environment.SANDBOX), "live", "trial"),
+        site_of(SiteId(name, Environment.PRODUCTION), "live", "live"),
+        site_of(SiteId(name, Environment.STAGING), "staging", "trial"),
     ]
-    return Customer(
-        name=name,
-        title=name.title(),
-        zone=CHICAGO,
-        group=group,
-        auto_updated=auto_updated,
-        windows=windows,
-        webapps={app.name: app for app in webapps},
-        sites={entry.id.environment: entry for entry in sites},
-    )
-
-
-def release(
-    version: str, line: str, published: date = date(2026, 6, 1), kind: ReleaseKind = ReleaseKind.NORMAL
-) -> Release:
-    return Release(
-        application=KINTO,
-        version=Version(version),
-        line=VersionLine(line),
-        lock=f"kinto-{version}.txt",
-        sha256="0" * 64,
-        kind=kind,
-        published=published,
-    )
+    return customer_of(name, sites, host="web1", group=group, auto_updated=auto_updated, windows=windows)
 
 
 def contact(email: EmailAddress, **theirs: frozenset[CustomerName] | frozenset[GroupName] | Role) -> Contact:
@@ -147,23 +68,19 @@ def estate() -> Estate:
         contact(PARTNER_CONTACT, groups=frozenset({PARTNER}), customers=frozenset({PLAIN})),
         contact(ENGINEER, role=Role.ENGINEER),
     ]
-    servers = [server("live", production=True), server("trial", production=False)]
-    return Estate(
-        name="test",
-        undo=timedelta(days=7),
-        servers={entry.name: entry for entry in servers},
-        hosts={HostName("web1"): Host(name=HostName("web1"), connection="local")},
-        applications={KINTO: Application(name=KINTO)},
-        releases=(
-            release("23.1.0", "23"),
-            release("25.0.1", "25"),
-            release("25.0.3", "25"),
-            release("26.5.0", "26", kind=ReleaseKind.SECURITY_MANDATORY),
-            release("27.0.0", "27", published=date(2027, 1, 15)),
-        ),
-        groups={group.name: group for group in groups},
-        customers={entry.name: entry for entry in customers},
-        contacts={entry.email: entry for entry in contacts},
+    return estate_of(
+        servers=[server_of("live", production=True), server_of("trial", production=False)],
+        hosts=[Host(name=HostName("web1"), connection="local")],
+        releases=[
+            release_of("23.1.0"),
+            release_of("25.0.1"),
+            release_of("25.0.3"),
+            release_of("26.5.0", kind=ReleaseKind.SECURITY_MANDATORY),
+            release_of("27.0.0", published=date(2027, 1, 15)),
+        ],
+        groups=groups,
+        customers=customers,
+        contacts=contacts,
         freezes=(
             Freeze(
                 name="year end",

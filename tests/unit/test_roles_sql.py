@@ -8,7 +8,8 @@ from infra.postgres.fences import SIGN
 from infra.postgres.roles_sql import roles_script
 from policy.estate import Estate
 from policy.machines import DatabaseServer, Login
-from policy.names import SecretName, ServerName
+from policy.names import SecretName
+from tests.estate_parts import server_of
 from tests.unit.notice_estate import estate
 
 READER = Login(user='odd "reader"', secret=SecretName("reader"))
@@ -16,12 +17,9 @@ READER = Login(user='odd "reader"', secret=SecretName("reader"))
 
 def server(*, production: bool) -> tuple[Estate, DatabaseServer]:
     """The small estate with one server."""
-    made = DatabaseServer(
-        name=ServerName("db"),
-        host="127.0.0.1",
-        port=5432,
+    made = server_of(
+        "db",
         production=production,
-        system_identifier=None,
         owner=Login(user="hosting_owner", secret=SecretName("owner")),
         reader=READER if production else None,
     )

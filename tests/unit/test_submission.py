@@ -9,22 +9,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from policy.estate import Estate
-from policy.names import EmailAddress, Environment, RequestId, SiteId, Version
+from policy.names import EmailAddress, Environment, SiteId, Version
 from policy.permissions import Action, engineer, freshet, principal_of
 from policy.releases import choices, due_security, mandatory, rank
 from policy.request import Kind, Request, Status
-from policy.submission import (
-    START_WITHIN,
-    Origin,
-    asked_times,
-    check_change,
-    check_start,
-    check_submission,
-)
+from policy.submission import START_WITHIN, Origin, asked_times, check_change, check_start, check_submission
 from policy.windows import Override
 from policy.wish import Wish
+from tests.asked import asked_for
+from tests.estate_parts import CHICAGO
 from tests.unit.rights_estate import (
-    CHICAGO,
     CLOUD,
     CLOUD_CONTACT,
     ENGINEER,
@@ -163,20 +157,16 @@ def test_times_of_a_refresh_get_a_start_by() -> None:
 
 
 def request(**changes: object) -> Request:
-    plain = Request(
-        id=RequestId("R7"),
+    plain = asked_for(
+        "R7",
+        STAGE,
+        at=NOW,
         kind=Kind.UPGRADE,
-        site=STAGE,
         version=Version("25.0.3"),
         refresh=False,
         asked_by=PLAIN_CONTACT,
-        asked_at=NOW,
-        not_before=None,
-        start_by=None,
         scheduled_for=NOW + timedelta(days=1),
         status=Status.SCHEDULED,
-        outcome=None,
-        attempt=0,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # any field
 

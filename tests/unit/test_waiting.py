@@ -16,7 +16,8 @@ from policy.request import Kind
 from policy.timeline import Share, Timeline
 from policy.waiting import EVERYTHING, Calendars, Queue, Running, Use, Waiting, capacities_of, uses_of
 from policy.windows import Calendar, Override
-from tests.unit.rights_estate import CHICAGO, IN_STATE, PLAIN, estate
+from tests.estate_parts import CHICAGO
+from tests.unit.rights_estate import IN_STATE, PLAIN, estate
 
 ESTATE = estate()
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
