@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -45,6 +46,12 @@ class Proxy:
         """Pass connections on again."""
         with self._lock:
             self._is_cut = False
+
+    def cut_for(self, seconds: float) -> None:
+        """Cut, and mend when `seconds` are over."""
+        self.cut()
+        time.sleep(seconds)
+        self.mend()
 
     def cut_after(self, count: int) -> None:
         """Cut once, after `count` more bytes came from the server, and mend at once."""

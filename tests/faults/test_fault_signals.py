@@ -33,10 +33,8 @@ def test_a_cancelled_run_is_put_back_by_the_worker_itself(
     trial = Trial.up_to(point, ground, nursery)
     worker = meet(trial.request, point, rest=30)
     worker.send(number)
-    assert worker.wait() == 0
-    assert worker.told["name"] == "Put Back", worker.log
+    trial.check(worker, "Put Back", Outcome.PUT_BACK)
     assert "cancelled" in str(worker.told["message"])
-    assert trial.judge(Outcome.PUT_BACK) == []
 
 
 @pytest.mark.slow
