@@ -4,56 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from policy.explain import explain, explain_answer, ordinal
-from policy.maintenance_window import Freeze, Weekday, Window
-from policy.names import RequestId, RunId, SiteId
+from policy.maintenance_window import Freeze
+from policy.names import RequestId, RunId
 from policy.pause import Pause
 from policy.plan import Placement, Plan, Reason, Unplaceable, Why
 from policy.plan_diff import diff_plans
 from policy.planner import plan
-from policy.request import Kind
 from policy.waiting import Hold, Queue, Running, Use, Waiting
 from policy.windows import Calendar
+from tests.estate_parts import CHICAGO
+from tests.unit.rights_estate import SUNDAY
+from tests.unit.waits import HOUR, NOW, TRIAL, wait
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)  # a Saturday, 06:00 in Chicago
-CHICAGO = ZoneInfo("America/Chicago")
-HOUR = timedelta(hours=1)
 AUDIT = Freeze(
     name="audit", zone=CHICAGO, first=date(2026, 11, 21), last=date(2026, 11, 22), reason="accounts"
 )
-SUNDAY = Window(
-    name="sunday",
-    zone=CHICAGO,
-    days=frozenset({Weekday.SUN}),
-    start=time(4),
-    length=5 * HOUR,
-    valid_from=date(2026, 1, 1),
-)
-ALWAYS = Calendar(windows=None, freezes=(), since=NOW - timedelta(days=1))
 SUNDAYS = Calendar(windows=[SUNDAY], freezes=(), since=NOW - timedelta(days=1))
-TRIAL = Use("server:trial")
-
-
-def wait(number: int, **changes: object) -> Waiting:
-    plain = Waiting(
-        id=RequestId.of(number),
-        kind=Kind.REFRESH,
-        site=SiteId.parse("lakeside/staging"),
-        asked_at=NOW - timedelta(days=1) + timedelta(minutes=number),
-        uses=(TRIAL,),
-        likely=HOUR / 2,
-        expected=HOUR,
-        put_back=HOUR / 4,
-        calendar=ALWAYS,
-        zone=CHICAGO,
-        scopes=frozenset({"all"}),
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]  # any field
 
 
 def answers(*waiting: Waiting, **changes: object) -> list[Placement | Unplaceable]:

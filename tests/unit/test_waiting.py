@@ -14,14 +14,13 @@ from policy.plan import Why
 from policy.planner import Planner, plan
 from policy.request import Kind
 from policy.timeline import Share, Timeline
-from policy.waiting import EVERYTHING, Calendars, Queue, Running, Use, Waiting, capacities_of, uses_of
-from policy.windows import Calendar, Override
+from policy.waiting import EVERYTHING, Calendars, Queue, Running, Use, capacities_of, uses_of
+from policy.windows import Override
 from tests.estate_parts import CHICAGO
 from tests.unit.rights_estate import IN_STATE, PLAIN, estate
+from tests.unit.waits import HOUR, NOW, wait
 
 ESTATE = estate()
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 
 
 def resources(kind: Kind, environment: Environment) -> list[str]:
@@ -165,25 +164,6 @@ def test_a_share_that_is_not_held_cannot_be_given_back() -> None:
         timeline.release(Share(0, 1, (2, 0, 0, 1), 1))
     with pytest.raises(ValueError, match="capacity of -1"):
         Timeline(-1, 0, busy=True)
-
-
-def wait(number: int, **changes: object) -> Waiting:
-    plain = Waiting(
-        id=RequestId.of(number),
-        kind=Kind.REFRESH,
-        site=SiteId.parse("lakeside/staging"),
-        asked_at=NOW - timedelta(days=1) + timedelta(minutes=number),
-        uses=(Use("server:trial"),),
-        likely=HOUR / 2,
-        expected=HOUR,
-        put_back=HOUR / 4,
-        calendar=ALWAYS,
-        zone=CHICAGO,
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]  # any field
-
-
-ALWAYS = Calendar(windows=None, freezes=(), since=NOW - timedelta(days=1))
 
 
 def test_after_an_outage_the_night_is_not_made_up_for_in_the_morning() -> None:
