@@ -24,7 +24,7 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 from infra.postgres.dress import dress_statements, read_dress
 from infra.postgres.incoming import exists
 from infra.postgres.tag import Standing, Tag, read_tag, tag_statement
-from policy.errors import Busy, Refused, StepFailed, Unavailable
+from policy.errors import Refused, StepFailed, Unavailable
 from policy.names import DatabaseName, RunId, failed_name, incoming_name, previous_name
 
 Open = Callable[[], psycopg.Connection[Any]]
@@ -69,8 +69,8 @@ def swap(
 
     Raises:
         Refused: something that a rename would break stands in the database; the remedy.
-        Busy: sessions could not be ended; nothing was changed.
-        StepFailed: a database is not there, or the server refused; nothing was changed.
+        StepFailed: a database is not there, sessions could not be ended, or the server refused; nothing was
+            changed.
     """
     incoming, previous = incoming_name(database, run), previous_name(database, run)
     with open_session() as session:
@@ -107,7 +107,7 @@ def swap_back(
         at: the present instant.
 
     Raises:
-        Refused, Busy, StepFailed: as `swap`.
+        Refused, StepFailed: as `swap`.
     """
     failed = failed_name(database, by)
     aside = Tag(standing=Standing.FAILED, database=database, run=by, at=at, of=run)
@@ -120,7 +120,7 @@ def swap_forward(
     """Take back what `swap_back` did for `by`: the data of `run` stand under the site's name again.
 
     Raises:
-        Refused, Busy, StepFailed: as `swap`.
+        Refused, StepFailed: as `swap`.
     """
     previous = previous_name(database, run)
     aside = Tag(standing=Standing.PREVIOUS, database=database, run=run, at=at)
@@ -221,7 +221,8 @@ def _exchange(open_session: Open, names: Sequence[str], statements: Sequence[Com
                 future.result()
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
                 if attempt == _ATTEMPTS:
-                    raise Busy(_who(ender, names)) from error
+                    # Not `Busy`: within a run that says that another worker took it over.
+                    raise StepFailed(_who(ender, names)) from error
             except psycopg.OperationalError as error:
                 raise Unavailable(
                     f"the server was lost during the swap of database '{names[0]}'; the names tell which "

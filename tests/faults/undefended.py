@@ -9,19 +9,27 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType
 
 import infra.ledger.lease
+import infra.ledger.outbox
 import infra.ledger.runs
 import infra.postgres.fences
 import infra.postgres.incoming
 import tasks.carry_out
 import tasks.change_over
 import tasks.check_may_start
+import tasks.hold
+from infra.delivery import deliver, open_transports
 from infra.ledger.connection import Connection
+from infra.ledger.outbox import OutboxEntry
+from policy.errors import StepFailed
 from policy.journal import EntryState
-from policy.names import RunId
+from policy.names import RequestId, RunId
+from tasks.display import Display
+from tasks.hold import Hold
 from tasks.step import Step
+from tasks.world import open_world
+from tests.faults.undefended_sites import AT_SITES, everywhere
 
 VARIABLE = "FRESHET_TEST_WITHOUT"
 """Environment variable: the defence to take out."""
@@ -33,20 +41,12 @@ def _nothing(*_: object, **__: object) -> tuple[str, ...]:
     return ()
 
 
-def _everywhere(original: object, by: object) -> None:
-    """Also where it was imported by name."""
-    name = getattr(original, "__name__", "")
-    for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType) and getattr(module, name, None) is original:
-            setattr(module, name, by)
-
-
 def _fences(*, kept: str = "") -> None:
     for fence in FENCES:
         if fence != kept:
             setattr(infra.postgres.fences, fence, _nothing)
     # The guard in each session is made of three of them.
-    _everywhere(infra.postgres.fences.guard, _nothing)
+    everywhere(infra.postgres.fences.guard, _nothing)
 
 
 def _lease() -> None:
@@ -105,12 +105,66 @@ def _keeping() -> None:
 
 
 def _closed_door() -> None:
-    _everywhere(infra.postgres.incoming.close_to_others, _nothing)
+    everywhere(infra.postgres.incoming.close_to_others, _nothing)
 
 
 def _rights() -> None:
     for name in ("authority_of", "check_start"):
         setattr(tasks.check_may_start, name, _nothing)
+
+
+def _cancel() -> None:
+    """A cancel is no error, so nothing is put back for it."""
+    original = tasks.carry_out._turn_back
+
+    def only_errors(hold: Hold, step: Step, error: BaseException, display: Display) -> None:
+        if not isinstance(error, Exception):
+            raise error
+        original(hold, step, error, display)
+
+    tasks.carry_out._turn_back = only_errors
+
+
+def _second_signal() -> None:
+    """Whatever goes on when a signal comes is taken for failed."""
+    original = tasks.carry_out._told
+
+    def failing(attempt: Callable[[], object]) -> object:
+        try:
+            return original(attempt)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            raise StepFailed("the run was cancelled") from error
+
+    setattr(tasks.carry_out, "_told", failing)  # noqa: B010 - its signature is generic
+
+
+def _ledger_patience() -> None:
+    tasks.hold.LEDGER_PATIENCE = 0.0
+
+
+def _outbox() -> None:
+    """A mail is sent where it is written: in the middle of the change that it tells."""
+    put = infra.ledger.outbox.put
+
+    def at_once(
+        connection: Connection,
+        *,
+        channel: str,
+        key: str,
+        request: RequestId | None,
+        payload: Mapping[str, object],
+    ) -> None:
+        if channel == "mail":
+            world = open_world()
+            entry = OutboxEntry(
+                id=0, channel=channel, key=key, payload=payload, attempts=1, created_at=world.clock.now()
+            )
+            deliver(entry, open_transports(world.settings, world.secrets))
+        put(connection, channel=channel, key=key, request=request, payload=payload)
+
+    infra.ledger.outbox.put = at_once
 
 
 REMOVALS: Mapping[str, Callable[[], None]] = {
@@ -124,6 +178,11 @@ REMOVALS: Mapping[str, Callable[[], None]] = {
     "keeping": _keeping,
     "closed door": _closed_door,
     "rights": _rights,
+    "cancel": _cancel,
+    "second signal": _second_signal,
+    "ledger patience": _ledger_patience,
+    "outbox": _outbox,
+    **AT_SITES,
 }
 
 

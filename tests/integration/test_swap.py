@@ -21,7 +21,7 @@ from infra.postgres.swap import check_swap, is_swapped, is_swapped_back, swap, s
 from infra.postgres.tag import Standing, tagged
 from infra.protection_file import parse_protection
 from infra.stack.cluster import Cluster, PostgresVersion
-from policy.errors import Busy, Refused, StepFailed
+from policy.errors import Refused, StepFailed
 from policy.names import ApplicationName, DatabaseName, failed_name, incoming_name, previous_name
 from tests.integration.swapped_server import LATER, NOW, RUN, Server
 from tests.ports import free_port
@@ -139,7 +139,7 @@ def test_a_session_that_may_not_be_ended_leaves_everything_as_it_was(server: Ser
     server.incoming()
     with psycopg.connect(server.cluster.dsn(server.database)) as superuser:
         superuser.execute("SELECT 1")
-        with pytest.raises(Busy, match="sessions of postgres cannot be ended"):
+        with pytest.raises(StepFailed, match="sessions of postgres cannot be ended"):
             swap(server.open, server.database, RUN, at=NOW)
     assert server.ask("SELECT word FROM word") == "old"
     with server.open() as session:
