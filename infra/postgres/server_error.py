@@ -46,6 +46,10 @@ class ServerError:
         """
         if self.unavailable:
             return Unavailable(f"{what}: the session was lost ({self}); try again")
+        if self.sqlstate == psycopg.errors.DiskFull.sqlstate:
+            return StepFailed(
+                f"{what}: the disk of the database server is full; make room there, then ask again"
+            )
         return StepFailed(f"{what}: the server refused it ({self})")
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 from psycopg.sql import SQL, Identifier, Literal
 
 from infra.stack.unprivileged import hand_over
 from policy.names import RunId, incoming_name
 from policy.request import Kind, Outcome
-from tests.faults.conftest import Begin
+from tests.faults.conftest import Begin, Damage
 from tests.faults.ground import STAGING, Ground
 from tests.faults.killing import Trial
 from tests.faults.nursery import Nursery, reached
@@ -23,8 +24,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
-ROOM = 128 * 1024
-"""Bytes that the copy finds free; it needs about 600,000."""
+ROOM = 384 * 1024
+"""Bytes that the copy finds free: enough to enter the database, but it needs about 600,000."""
 
 Shrink = Callable[[str], str]
 
@@ -85,10 +86,53 @@ def test_a_full_disk_puts_the_refresh_back(
     assert worker.wait() == 0
     request = ground.request(trial.request)
     assert request.outcome is Outcome.PUT_BACK, request.reason
-    assert "disk" in request.reason or "space" in request.reason, request.reason
+    assert request.reason.startswith("Copy with masking: copying public.people"), "it failed before the copy"
+    assert "the disk of the database server is full; make room there" in request.reason
     assert trial.judge(Outcome.PUT_BACK) == []
     with ground.admin(ground.trial) as session:
         assert _size(session, small) < 100_000, "the room was not given back"
+
+
+@pytest.mark.slow
+def test_without_a_look_at_the_room_a_refresh_fails_in_its_middle(
+    ground: Ground, nursery: Nursery, begin: Begin, shrink: Shrink, tmp_path: Path, damage: Damage
+) -> None:
+    made, copied = "refresh.create_incoming.after-outcome", "refresh.copy_masked.mid"
+    with nearly_full(ground):
+        for without, begins in (("", False), ("room", True)):
+            trial = Trial(ground, nursery, Kind.REFRESH)
+            trace = tmp_path / f"trace-{trial.request}"
+            told = {"FRESHET_TEST_TRACE": str(trace), "FRESHET_TEST_WITHOUT": without}
+            worker = begin(trial.request, f"{made}=sleep:3", **told)
+            wait_until(lambda: reached(trace, made) or worker.ended.is_set())  # noqa: B023 - called at once
+            if begins:
+                shrink(incoming_name(ground.estate.site(STAGING).database, RunId.of(trial.request, 1)))
+            worker.wait()
+            assert reached(trace, copied) is begins, worker.log
+            said = "the disk of the database server is full" if begins else "GB free and the copy needs"
+            assert said in ground.request(trial.request).reason
+            assert trial.judge(Outcome.PUT_BACK) == []
+    damage(6, "the copy is begun, fills the disk and fails in its middle instead of being refused before")
+
+
+@contextmanager
+def nearly_full(ground: Ground) -> Iterator[None]:
+    """The estate tells a disk of a gigabyte, and the target's databases hold nearly all of it."""
+    servers = yaml.safe_load(ground.settings.estate.read_text(encoding="utf-8"))["database_servers"]
+    servers["trial"]["disk_gb"] = 1
+    with ground.session(STAGING) as session:
+        row = session.execute("SELECT pg_relation_filepath('pg_class')").fetchone()
+    assert row is not None
+    # It counts for the server, and takes no room from this machine.
+    hollow = (ground.trial.data / str(row[0])).with_name("hollow")
+    with hollow.open("wb") as file:
+        file.truncate(10**9)
+    ground.declare(database_servers=servers)
+    try:
+        yield
+    finally:
+        ground.declare()
+        hollow.unlink()
 
 
 def _size(session: psycopg.Connection, tablespace: str) -> int:
