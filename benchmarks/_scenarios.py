@@ -1,7 +1,7 @@
 """What can go wrong, by number, and the tests that try it: the table of `docs/guide/faults.md`.
 
-Invariant: `tests/unit/test_scenarios.py` holds every test that is named here to exist. What happens when the
-defence is taken out is told by a test that does so, wherever one does; `told` is said only where none can.
+Invariant: `tests/unit/test_scenarios.py` holds every test that is named here to exist, and a test to take out
+the defence of each number: what happens then is told by that test alone (`damage` in `tests/faults`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 FAULTS = "tests/faults/test_fault_"
 BARE = f"{FAULTS}undefended.py::test_without_"
+TARGET = f"{FAULTS}target.py::test_without_"
+UPGRADE = f"{FAULTS}upgrade.py::test_without_"
+TELLING = f"{FAULTS}telling.py::test_without_"
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,12 @@ class Scenario:
     """One danger.
 
     Attributes:
-        tests: those that try it, with the defence.
-        told: what happens without the defence, where no test takes it out.
+        tests: those that try it.
     """
 
     number: int
     danger: str
     tests: tuple[str, ...]
-    told: str = "not tried without the defence"
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
@@ -78,7 +79,14 @@ SCENARIOS = (
             "tests/integration/test_copy_failures.py::test_a_lost_session_is_unavailable",
         ),
     ),
-    Scenario(6, "a disk is full", (f"{FAULTS}disk.py::test_a_full_disk_puts_the_refresh_back",)),
+    Scenario(
+        6,
+        "a disk is full",
+        (
+            f"{FAULTS}disk.py::test_a_full_disk_puts_the_refresh_back",
+            f"{FAULTS}disk.py::test_without_a_look_at_the_room_a_refresh_fails_in_its_middle",
+        ),
+    ),
     Scenario(
         7,
         "a message comes again, to several consumers",
@@ -111,6 +119,7 @@ SCENARIOS = (
             "tests/properties/test_local_time.py::test_every_change_of_the_clocks_in_every_zone",
             "tests/properties/test_windows.py::test_a_window_that_opens_in_a_gap_opens_right_after_it",
             "tests/properties/test_windows.py::test_a_window_keeps_its_local_ends_when_the_clocks_change",
+            f"{FAULTS}clocks.py::test_without_asking_the_zone_a_window_opens_and_ends_an_hour_late",
         ),
     ),
     Scenario(
@@ -120,12 +129,17 @@ SCENARIOS = (
             "tests/integration/test_swap.py::test_a_session_that_may_not_be_ended_leaves_everything_as_it_was",
             "tests/integration/test_swap.py::test_twenty_swaps_under_sixteen_busy_clients",
             "tests/integration/test_swap.py::test_a_prepared_transaction_refuses_the_swap",
+            f"{FAULTS}target.py::test_a_session_that_nobody_may_end_puts_the_refresh_back",
+            f"{TARGET}ending_sessions_one_idle_client_prevents_the_swap",
         ),
     ),
     Scenario(
         12,
         "Production cannot be reached",
-        (f"{FAULTS}cut_off.py::test_production_that_stays_away_leaves_the_target_as_it_was",),
+        (
+            f"{FAULTS}cut_off.py::test_production_that_stays_away_leaves_the_target_as_it_was",
+            f"{TARGET}building_aside_a_lost_production_leaves_an_empty_target",
+        ),
     ),
     Scenario(
         13,
@@ -149,6 +163,8 @@ SCENARIOS = (
             "tests/integration/test_checks.py::test_good_once_is_not_good",
             "tests/integration/test_checks.py::test_a_site_that_never_answers_well_is_given_up_at_the_deadline",
             "tests/integration/test_checks.py::test_what_an_interrupted_check_left_is_removed_first",
+            f"{FAULTS}health.py::test_without_several_in_a_row_a_site_that_flaps_is_healthy",
+            f"{FAULTS}health.py::test_without_asking_the_version_the_old_one_is_taken_for_the_new",
         ),
     ),
     Scenario(
@@ -159,6 +175,8 @@ SCENARIOS = (
             f"{FAULTS}delivery.py::test_what_rests_is_sent_when_the_server_is_back",
             f"{FAULTS}delivery.py::test_no_server_that_tells_changes_what_a_run_does",
             "tests/integration/test_mail_delivery.py::test_a_server_that_is_unwell_is_given_up_in_time",
+            f"{TELLING}the_outbox_nothing_begins_while_the_mail_server_is_away",
+            f"{TELLING}a_deadline_a_server_that_drips_holds_up_every_mail",
         ),
     ),
     Scenario(
@@ -170,13 +188,16 @@ SCENARIOS = (
             f"{FAULTS}secrets.py::test_no_process_carries_a_secret_on_its_command_line",
             f"{FAULTS}demo_secrets.py::test_the_demonstration_writes_no_secret",
             "tests/unit/test_redaction.py::test_no_coding_of_a_secret_passes_any_logger",
+            f"{FAULTS}redaction.py::test_without_redaction_a_password_reaches_the_journal_the_mails_and_the_pages",
         ),
-        "the same lines show it (test_without_protection_the_same_lines_show_it in tests/unit)",
     ),
     Scenario(
         18,
         "odd names and SQL in names",
-        ("tests/fuzz/test_fuzz_commands.py::test_1_500_command_lines_leave_the_ledger_whole",),
+        (
+            "tests/fuzz/test_fuzz_commands.py::test_1_500_command_lines_leave_the_ledger_whole",
+            f"{TARGET}quoting_a_role_opens_the_refreshed_database_to_everybody",
+        ),
     ),
     Scenario(
         19,
@@ -184,6 +205,7 @@ SCENARIOS = (
         (
             "tests/fuzz/test_fuzz_commands.py::test_any_form_is_submitted_or_refused",
             "tests/playbooks/test_ansible_runs.py::test_texts_are_never_evaluated",
+            f"{FAULTS}playbooks.py::test_without_marking_texts_a_customers_text_runs_a_command_on_the_worker",
         ),
     ),
     Scenario(
@@ -210,6 +232,8 @@ SCENARIOS = (
             f"{FAULTS}signals.py::test_a_cancelled_run_is_put_back_by_the_worker_itself",
             f"{FAULTS}signals.py::test_a_second_signal_during_the_put_back_leaves_the_rest_to_the_next_worker",
             f"{FAULTS}signals.py::test_a_signal_between_two_steps_leaves_the_run_to_the_next_worker",
+            f"{UPGRADE}putting_back_on_a_cancel_the_page_stays_and_the_upgrade_goes_on",
+            f"{UPGRADE}regard_for_a_second_signal_the_site_is_locked",
         ),
     ),
     Scenario(
@@ -218,6 +242,7 @@ SCENARIOS = (
         (
             f"{FAULTS}prefect.py::test_a_run_ends_right_without_its_prefect_server",
             f"{FAULTS}prefect.py::test_a_run_that_is_heard_of_no_more_is_shown_as_crashed_until_the_ledger_knows",
+            f"{TELLING}a_display_of_its_own_a_dead_prefect_server_ends_the_work",
         ),
     ),
     Scenario(
@@ -227,6 +252,7 @@ SCENARIOS = (
             f"{FAULTS}cut_off.py::test_a_run_outlives_a_short_absence_of_the_ledger",
             f"{FAULTS}cut_off.py::test_a_ledger_that_stays_away_stops_the_worker_before_its_next_act",
             f"{FAULTS}cut_off.py::test_sessions_of_the_ledger_that_are_ended_again_and_again_change_nothing",
+            f"{UPGRADE}patience_a_ledger_that_is_away_for_a_moment_leaves_the_page_up",
         ),
     ),
     Scenario(
@@ -235,6 +261,7 @@ SCENARIOS = (
         (
             f"{FAULTS}kills.py::test_a_killed_worker_leaves_the_old_or_the_new_state",
             f"{FAULTS}cut_off.py::test_a_put_back_waits_for_a_target_that_was_lost",
+            f"{UPGRADE}the_snapshots_the_old_program_meets_the_new_schema",
         ),
     ),
     Scenario(
@@ -253,6 +280,7 @@ SCENARIOS = (
             "tests/playbooks/test_ansible_runs.py::test_what_is_cut_off_leaves_nothing_running",
             "tests/playbooks/test_ansible_runs.py::test_an_unreachable_host_is_not_a_failed_one",
             "tests/playbooks/test_ansible_runs.py::test_a_worker_that_dies_or_freezes_leaves_nothing_to_its_successor",
+            f"{FAULTS}playbooks.py::test_without_the_scan_for_cookies_a_frozen_workers_playbook_goes_on",
         ),
     ),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ import tasks.display
 import tasks.run_request
 from infra.ledger import runs
 from infra.redaction import Registry
+from infra.stack.cluster import Cluster
 from policy.errors import Busy, StepFailed, Unavailable
 from policy.names import RequestId
 from policy.request import Kind, Outcome
@@ -18,6 +21,7 @@ from tasks.display import PlainDisplay, PrefectDisplay
 from tasks.run_request import attend, run_request
 from tasks.step import Step, Work
 from tests.faults.canaries import Canaries
+from tests.faults.conftest import Damage
 from tests.faults.ground import STAGING, Ground, leaks
 
 
@@ -111,3 +115,40 @@ def test_prefects_artifacts_say_no_secret(
     display.say(f"copying {ground.tokens['live-reader']}", 1, 2)
     assert len(shown) == 2
     assert known.in_text("\n".join(shown), "artifacts") == []
+
+
+def test_without_redaction_a_password_reaches_the_journal_the_mails_and_the_pages(
+    live_cluster: Cluster,
+    trial_cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Damage,
+) -> None:
+    """On a ground that nobody looks through at its end: this one does hold what it must not."""
+    with closing(Ground(live_cluster, trial_cluster, tmp_path)) as bare:
+        production = dict(bare.production_digests())
+        canaries = Canaries(bare.tokens)
+        for protected in (True, False):
+            monkeypatch.setattr(infra.redaction, "_KNOWN", Registry())
+            if protected:
+                bare.world.secrets.register_all()
+            request = bare.ask(Kind.REFRESH, STAGING)
+            pages = Pages()
+            attend(bare.world, request, [blurting(bare, fails=True)], pages)
+            with bare.world.ledger.transaction() as connection:
+                run = runs.last(connection, request)
+                assert run is not None
+                mails = connection.execute(
+                    "select payload::text as text from outbox where request = %s and channel = 'mail'",
+                    (request.number,),
+                ).fetchall()
+                written = {
+                    "journal": str(runs.journal(connection, run.id)),
+                    "report": str(runs.report(connection, run.id)),
+                    "mails": "".join(str(mail["text"]) for mail in mails),
+                    "pages": "".join(pages.shown),
+                }
+            found = {place for place, text in written.items() if canaries.in_text(text, place)}
+            assert found == (set() if protected else set(written))
+        assert dict(bare.production_digests()) == production
+    damage(17, "a password that a server says stands in the journal, the report, the mails and on the pages")

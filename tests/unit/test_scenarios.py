@@ -27,12 +27,23 @@ def test_what_is_named_exists(scenario: Scenario) -> None:
         assert re.search(rf"^def {name}\(", text, flags=re.MULTILINE), test
 
 
+def test_the_defence_of_each_is_taken_out_by_a_test() -> None:
+    told = {
+        int(number)
+        for file in (ROOT / "tests" / "faults").glob("test_fault_*.py")
+        for number in re.findall(
+            r"^    damage\((\d+), ", file.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+    }
+    assert told == {each.number for each in SCENARIOS}
+
+
 def test_what_did_not_run_has_no_result() -> None:
     (line,) = [result(each, []) for each in SCENARIOS if each.number == 2]
     tests = line["tests"]
     assert isinstance(tests, dict)
     assert set(tests.values()) == {"did not run"}
-    assert line["removal_tested"] is False
+    assert (line["without_the_defence"], line["removal_tested"]) == ("did not run", False)
     assert sums([])["lost"] is None
 
 
@@ -44,6 +55,10 @@ def test_figures_are_counted_from_a_report(tmp_path: Path) -> None:
         <testcase classname="{FAULTS}disk" name="test_b" time="0"><skipped/></testcase>
         <testcase classname="{FAULTS}set" name="test_c" time="60"><properties>
         <property name="lost" value="2"/><property name="without 3" value="words"/></properties></testcase>
+        <testcase classname="{FAULTS}set" name="test_d" time="0"><properties>
+        <property name="without 3" value="others"/></properties></testcase>
+        <testcase classname="{FAULTS}set" name="test_e" time="0"><properties>
+        <property name="without 3" value="words"/></properties></testcase>
         </testsuite></testsuites>"""
     )
     tried = list(read(tmp_path / "report.xml"))
@@ -52,7 +67,7 @@ def test_figures_are_counted_from_a_report(tmp_path: Path) -> None:
     )
     figures = sums(tried)
     assert (figures["kill_cases"], figures["kill_failures"]) == (2, 1)
-    assert (figures["tests"], figures["tests_failed"], figures["tests_skipped"]) == (3, 1, 1)
+    assert (figures["tests"], figures["tests_failed"], figures["tests_skipped"]) == (5, 1, 1)
     assert figures["lost"] == 2
     third = result(SCENARIOS[2], tried)
-    assert (third["without_the_defence"], third["removal_tested"]) == ("words", True)
+    assert (third["without_the_defence"], third["removal_tested"]) == ("words; others", True)
