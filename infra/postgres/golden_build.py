@@ -11,6 +11,7 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
+from infra.postgres.backends import end_sessions
 from infra.postgres.fingerprint import fingerprint
 from infra.postgres.golden import ADMIN_DATABASE, ALLOW, system_of
 from infra.postgres.golden_image import Building, Golden, building_statement, image_statement
@@ -21,7 +22,8 @@ from infra.postgres.server_error import telling
 from policy.errors import Refused
 from policy.names import DatabaseName, building_name
 
-_END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+PATIENCE_MS = 5000
+"""For so long each session is waited for when it is ended."""
 
 
 @telling("building the golden image")
@@ -102,7 +104,7 @@ def open_to_owner(admin: psycopg.Connection, name: str) -> None:
 def shut(admin: psycopg.Connection, name: str) -> None:
     """Let nobody into the database `name`, and end who is in it."""
     admin.execute(ALLOW.format(sql.Identifier(name), sql.SQL("false")))
-    admin.execute(_END_SESSIONS, [name])
+    end_sessions(admin, [name], wait_ms=PATIENCE_MS)
 
 
 def install_golden(admin: psycopg.Connection, building: str, golden: str, image: Golden) -> Golden:

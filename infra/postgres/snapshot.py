@@ -13,14 +13,18 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from infra.postgres.backends import end_sessions, whose_sessions
 from infra.postgres.dress import dress_statements, read_dress
 from infra.postgres.incoming import drop_made, exists
 from infra.postgres.tag import Standing, Tag, read_tag, tag_statement
-from policy.errors import NeedsHuman, StepFailed
+from policy.errors import NeedsHuman, StepFailed, Unavailable
 from policy.names import DatabaseName, RunId, failed_name, snapshot_name
 
 Admin = psycopg.Connection[Any]
 
+PATIENCE_MS = 5000
+"""For so long each session is waited for when it is ended."""
+_ALLOW = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
 SMALLEST_SHARE = 0.9
 """A copy much smaller than its original is not one; free space inside files makes small differences."""
 
@@ -53,11 +57,12 @@ def take(
         The snapshot's size in bytes.
 
     Raises:
-        StepFailed: a session keeps the database busy, or the copy is not one.
+        StepFailed: the copy is not one.
+        Unavailable: a session keeps the database busy.
     """
     name = snapshot_name(database, run)
     drop_made(admin, name, run)
-    end_sessions(admin, database)
+    end_sessions(admin, [database], wait_ms=PATIENCE_MS)
     try:
         admin.execute(
             SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {} ALLOW_CONNECTIONS false").format(
@@ -65,9 +70,7 @@ def take(
             )
         )
     except psycopg.errors.ObjectInUse as error:
-        raise StepFailed(
-            f"database '{database}': a session keeps it busy, so no snapshot can be taken"
-        ) from error
+        raise _occupied(admin, database, "no snapshot can be taken") from error
     copy = prove(admin, database, run)
     dress = read_dress(admin, database)
     tag = Tag(standing=Standing.SNAPSHOT, database=database, run=run, at=at, comment=dress.comment)
@@ -96,6 +99,7 @@ def restore(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -
 
     Raises:
         NeedsHuman: neither the database nor its snapshot is there.
+        Unavailable: a session keeps the database busy; it is as it was.
     """
     snapshot, failed = snapshot_name(database, run), failed_name(database, run)
     tag = read_tag(admin, snapshot)
@@ -105,7 +109,6 @@ def restore(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -
         raise NeedsHuman(
             f"database '{database}' is gone and so is its snapshot '{snapshot}'; look for '{failed}'"
         )
-    end_sessions(admin, database)
     statements: list[Composed] = []
     if exists(admin, database):
         statements += [
@@ -118,7 +121,7 @@ def restore(admin: Admin, database: DatabaseName, run: RunId, *, at: datetime) -
         SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(database)),
         SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(database), Literal(tag.comment)),
     ]
-    _together(admin, statements)
+    _shut_and_rename(admin, database, statements)
     return True
 
 
@@ -132,14 +135,24 @@ def drop(admin: Admin, database: DatabaseName, run: RunId) -> bool:
     return drop_made(admin, snapshot_name(database, run), run)
 
 
-def end_sessions(admin: Admin, database: str) -> int:
-    """End every session in `database` and wait for each; returns how many there were."""
-    row = admin.execute(
-        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
-        " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-        [database],
-    ).fetchone()
-    return 0 if row is None else int(row[0])
+def _shut_and_rename(admin: Admin, database: DatabaseName, statements: list[Composed]) -> None:
+    """Nobody comes in between the end of the sessions and the renames."""
+    there = exists(admin, database)
+    if there:
+        admin.execute(_ALLOW.format(Identifier(database), SQL("false")))
+    end_sessions(admin, [database], wait_ms=PATIENCE_MS)
+    try:
+        _together(admin, statements)
+    except psycopg.errors.ObjectInUse as error:
+        admin.execute(_ALLOW.format(Identifier(database), SQL("true")))
+        raise _occupied(admin, database, "its snapshot was not put into its place") from error
+
+
+def _occupied(admin: Admin, database: DatabaseName, therefore: str) -> Unavailable:
+    return Unavailable(
+        f"database '{database}': sessions of {whose_sessions(admin, [database])} keep it busy and cannot be "
+        f"ended, so {therefore}; end them"
+    )
 
 
 def _together(admin: Admin, statements: list[Composed]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infra.postgres import snapshot
+from infra.postgres.backends import end_sessions
 from infra.postgres.snapshot_dump import Dump
 from infra.postgres.snapshot_kind import Demand, Kind, Sessions
 from infra.postgres.snapshot_template import may_create
@@ -46,7 +47,7 @@ class DumpedFiles:
         if self.dump.is_taken():
             return self.dump.bytes
         with self.sessions("postgres") as admin:
-            snapshot.end_sessions(admin, database)
+            end_sessions(admin, [database], wait_ms=snapshot.PATIENCE_MS)
             with self.sessions(database) as session:
                 return self.dump.take(admin, session, at=at)
 
@@ -64,6 +65,7 @@ class DumpedFiles:
 
         Raises:
             NeedsHuman: it cannot be built; the site's own database was not touched.
+            Unavailable: a session keeps the database busy; it is as it was.
         """
         database, run = self.dump.database, self.dump.run
         with self.sessions("postgres") as admin:

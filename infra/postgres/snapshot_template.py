@@ -43,7 +43,8 @@ class Template:
         """Copy the database.
 
         Raises:
-            StepFailed: a session keeps it busy, or the copy is not one.
+            StepFailed: the copy is not one.
+            Unavailable: a session keeps the database busy.
         """
         with self.sessions("postgres") as admin:
             if snapshot.is_taken(admin, self.database, self.run):
@@ -66,6 +67,7 @@ class Template:
 
         Raises:
             NeedsHuman: neither the database nor its copy is there.
+            Unavailable: a session keeps the database busy; it is as it was.
         """
         with self.sessions("postgres") as admin:
             return snapshot.restore(admin, self.database, self.run, at=at)

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from infra.postgres.backends import end_sessions, whose_sessions
 from infra.postgres.dress import dress_statements, read_dress
 from infra.postgres.incoming import exists
 from infra.postgres.tag import Standing, Tag, read_tag, tag_statement
@@ -30,12 +31,6 @@ from policy.names import DatabaseName, RunId, failed_name, incoming_name, previo
 Open = Callable[[], psycopg.Connection[Any]]
 """Opens an autocommit session in another database of the server, as the owner of the databases."""
 
-_END = """
-SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = ANY (%s) AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
-  AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE') AND NOT EXISTS (
-       SELECT FROM pg_roles r WHERE r.oid = usesysid AND r.rolsuper))
-"""
 _ATTEMPTS = 3
 _PAUSE_S = 0.01
 
@@ -211,18 +206,22 @@ def _exchange(open_session: Open, names: Sequence[str], statements: Sequence[Com
     with open_session() as renamer, open_session() as ender, ThreadPoolExecutor(1) as pool:
         for attempt in range(1, _ATTEMPTS + 1):
             # A first round, so that long transactions roll back while everybody is still served.
-            ended += _end_sessions(ender, names)
+            ended += end_sessions(ender, names)
             began = time.monotonic()
             done = threading.Event()
             future = pool.submit(_in_one_transaction, renamer, statements, done)
             while not done.wait(_PAUSE_S):
-                ended += _end_sessions(ender, names)
+                ended += end_sessions(ender, names)
             try:
                 future.result()
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
                 if attempt == _ATTEMPTS:
                     # Not `Busy`: within a run that says that another worker took it over.
-                    raise StepFailed(_who(ender, names)) from error
+                    roles = whose_sessions(ender, names)
+                    raise StepFailed(
+                        f"database '{names[0]}': sessions of {roles} cannot be ended, so it was not swapped "
+                        "and serves on; end them, then try again"
+                    ) from error
             except psycopg.OperationalError as error:
                 raise Unavailable(
                     f"the server was lost during the swap of database '{names[0]}'; the names tell which "
@@ -248,21 +247,3 @@ def _in_one_transaction(
                 session.execute(statement)
     finally:
         done.set()
-
-
-def _end_sessions(session: psycopg.Connection[Any], names: Sequence[str]) -> int:
-    row = session.execute(_END, [list(names)]).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _who(session: psycopg.Connection[Any], names: Sequence[str]) -> str:
-    rows = session.execute(
-        "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = ANY (%s) AND usename IS NOT NULL "
-        "ORDER BY usename",
-        [list(names)],
-    ).fetchall()
-    roles = ", ".join(str(role) for (role,) in rows) or "an unknown role"
-    return (
-        f"database '{names[0]}': sessions of {roles} cannot be ended, so it was not swapped and serves on; "
-        "end them, then try again"
-    )

@@ -26,21 +26,25 @@ def ground(own_ground: Ground) -> Ground:
     return own_ground
 
 
-def idle_client(ground: Ground) -> psycopg.Connection:
-    """The application, which has a session open and asks nothing."""
+def idle_client(ground: Ground, role: str) -> psycopg.Connection:
+    """Somebody who has a session open and asks nothing."""
     return psycopg.connect(
-        ground.trial.dsn(ground.databases[STAGING], ground.roles["trial-owner"]),
-        password=ground.tokens["trial-owner"],
-        autocommit=True,
+        ground.trial.dsn(ground.databases[STAGING], role), password="stranger", autocommit=True
     )
 
 
 def test_without_ending_sessions_one_idle_client_prevents_the_swap(
     ground: Ground, nursery: Nursery, begin: Begin, damage: Damage
 ) -> None:
+    role = f"reports_{ground.word}"
+    with ground.admin(ground.trial) as session:
+        session.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'stranger'").format(Identifier(role)))
+        ground.roles[role] = role
+        database = Identifier(ground.databases[STAGING])
+        session.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, Identifier(role)))
     for without, outcome in (("", Outcome.DONE), ("ended sessions", Outcome.PUT_BACK)):
         trial = Trial(ground, nursery, Kind.REFRESH)
-        with idle_client(ground) as client:
+        with idle_client(ground, role) as client:
             client.execute("SELECT 1")
             worker = begin(trial.request, FRESHET_TEST_WITHOUT=without)
             worker.wait()
@@ -115,13 +119,7 @@ def test_without_quoting_a_role_opens_the_refreshed_database_to_everybody(
 def enters(ground: Ground, role: str) -> bool:
     """Whether `role` is let into the target."""
     try:
-        psycopg.connect(
-            dbname=ground.databases[STAGING],
-            user=role,
-            password="stranger",
-            host="127.0.0.1",
-            port=ground.trial.port,
-        ).close()
+        idle_client(ground, role).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -125,3 +125,20 @@ def test_without_the_snapshots_the_old_program_meets_the_new_schema(
     changed = {name.table for name in trial.production if now[name] != trial.production[name]}
     assert changed == {"schema_version"}, "no row of a customer is lost even so"
     damage(25, "the old program meets Production's new schema and half of one in the Sandbox: both stay shut")
+
+
+def test_a_put_back_waits_for_a_session_that_nobody_may_end(
+    ground: Ground, nursery: Nursery, meet: Meet
+) -> None:
+    """A person looks at the database with more rights than Freshet has, and goes a little later."""
+    trial = Trial(ground, nursery, Kind.UPGRADE)
+    worker = meet(
+        trial.request, "upgrade.check_health.after-intent", also="upgrade.check_health.after-act=raise"
+    )
+    with ground.session(SANDBOX) as superuser:
+        superuser.execute("SELECT 1")
+        time.sleep(10)
+    worker.wait()
+    assert worker.told["name"] == "Put Back", worker.log
+    assert "sessions of postgres keep it busy and cannot be ended" in worker.log
+    assert trial.judge(Outcome.PUT_BACK) == []

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+import infra.postgres.backends
 import infra.postgres.dress
 import infra.postgres.incoming
 import infra.postgres.preflight
-import infra.postgres.swap
 import policy.names
 import tasks.snapshots
 from policy.names import DatabaseName, RunId
@@ -57,10 +57,10 @@ def _aside() -> None:
 def _ended_sessions() -> None:
     """The swap waits for sessions and ends none."""
 
-    def none(_session: psycopg.Connection[Any], _names: Sequence[str]) -> int:
+    def none(_session: psycopg.Connection[Any], _databases: Sequence[str], *, wait_ms: int = 0) -> int:
         return 0
 
-    everywhere(infra.postgres.swap._end_sessions, none)
+    everywhere(infra.postgres.backends.end_sessions, none)
 
 
 def _identifiers() -> None:

@@ -136,6 +136,25 @@ def test_it_is_put_back_whole_and_what_failed_is_kept(place: Place, kind: str) -
     assert not list(place.folder.glob("pgpass-*"))
 
 
+def test_sessions_of_other_roles_are_in_nobodys_way(place: Place) -> None:
+    """The owner is not told of what kind they are: it has `pg_signal_backend` and may not read statistics."""
+    role = Identifier(f"reports_{place.database}")
+    before = place.state()
+    with psycopg.connect(place.cluster.dsn(), autocommit=True) as superuser:
+        superuser.execute(SQL("create role {} login password 'open'").format(role))
+        try:
+            where = place.cluster.dsn(place.database, f"reports_{place.database}")
+            with psycopg.connect(where, password="open"), place.session() as admin:
+                snapshot.take(admin, place.database, RUN, at=AT)
+            place.migrate()
+            with psycopg.connect(where, password="open"), place.session() as admin:
+                assert snapshot.restore(admin, place.database, RUN, at=AT)
+            psycopg.connect(where, password="open").close()
+        finally:
+            superuser.execute(SQL("drop role {}").format(role))
+    assert place.state() == before
+
+
 def test_a_damaged_dump_is_told_and_leaves_the_database_as_it_is(place: Place) -> None:
     with place.session() as admin, place.session(place.database) as session:
         place.dump.take(admin, session, at=AT)

@@ -158,6 +158,17 @@ def test_open_transactions_are_ended(server: Server) -> None:
     assert server.ask("SELECT string_agg(word, ',') FROM word") == "new"
 
 
+def test_sessions_of_other_roles_are_ended(server: Server) -> None:
+    """The owner is not told of what kind they are: it has `pg_signal_backend` and may not read statistics."""
+    server.incoming()
+    with server.open(server.database, role=server.user) as other:
+        other.execute("SELECT 1")
+        assert swap(server.open, server.database, RUN, at=NOW).ended >= 1
+        with pytest.raises(psycopg.OperationalError):
+            other.execute("SELECT 1")
+    assert server.ask("SELECT word FROM word") == "new"
+
+
 @pytest.mark.slow
 def test_twenty_swaps_under_sixteen_busy_clients(trial_cluster: Cluster) -> None:
     figures = benchmark.measure(trial_cluster, swaps=20, clients=16)
