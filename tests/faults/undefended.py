@@ -16,7 +16,6 @@ import infra.ledger.runs
 import infra.postgres.fences
 import infra.postgres.incoming
 import tasks.carry_out
-import tasks.change_over
 import tasks.check_may_start
 import tasks.hold
 from infra.delivery import deliver, open_transports
@@ -27,9 +26,10 @@ from policy.journal import EntryState
 from policy.names import RequestId, RunId
 from tasks.display import Display
 from tasks.hold import Hold
+from tasks.snapshots import Kept
 from tasks.step import Step
 from tasks.world import open_world
-from tests.faults.undefended_sites import AT_SITES, everywhere
+from tests.faults.undefended_sites import AT_SITES, everywhere, put
 
 VARIABLE = "FRESHET_TEST_WITHOUT"
 """Environment variable: the defence to take out."""
@@ -44,7 +44,7 @@ def _nothing(*_: object, **__: object) -> tuple[str, ...]:
 def _fences(*, kept: str = "") -> None:
     for fence in FENCES:
         if fence != kept:
-            setattr(infra.postgres.fences, fence, _nothing)
+            put(infra.postgres.fences, fence, _nothing)
     # The guard in each session is made of three of them.
     everywhere(infra.postgres.fences.guard, _nothing)
 
@@ -63,7 +63,7 @@ def _lease() -> None:
 
 def _epoch() -> None:
     """Nobody asks whether the epoch is still the newest."""
-    setattr(infra.ledger.lease, "prove", _nothing)  # noqa: B010 - mypy knows that it is a function
+    put(infra.ledger.lease, "prove", _nothing)
 
 
 def _intent() -> None:
@@ -83,7 +83,7 @@ def _intent() -> None:
         outcome(connection, run, step, state=state, epoch=epoch, **more)  # type: ignore[arg-type]  # what it was called with, passed on
 
     infra.ledger.runs.intend = later
-    setattr(infra.ledger.runs, "outcome", now)  # noqa: B010 - its signature is wider than mypy likes
+    put(infra.ledger.runs, "outcome", now)
 
 
 def _tries() -> None:
@@ -92,7 +92,12 @@ def _tries() -> None:
 
 
 def _whole_restore() -> None:
-    setattr(tasks.change_over, "_all_restorable", _nothing)  # noqa: B010 - mypy knows that it is a function
+    """Nobody asks whether all that has to be put back is still there."""
+
+    def never(_kept: Kept) -> str:
+        return ""
+
+    put(Kept, "gone", never)
 
 
 def _keeping() -> None:
@@ -110,7 +115,7 @@ def _closed_door() -> None:
 
 def _rights() -> None:
     for name in ("authority_of", "check_start"):
-        setattr(tasks.check_may_start, name, _nothing)
+        put(tasks.check_may_start, name, _nothing)
 
 
 def _cancel() -> None:
@@ -137,7 +142,7 @@ def _second_signal() -> None:
                 raise
             raise StepFailed("the run was cancelled") from error
 
-    setattr(tasks.carry_out, "_told", failing)  # noqa: B010 - its signature is generic
+    put(tasks.carry_out, "_told", failing)
 
 
 def _ledger_patience() -> None:
@@ -146,7 +151,7 @@ def _ledger_patience() -> None:
 
 def _outbox() -> None:
     """A mail is sent where it is written: in the middle of the change that it tells."""
-    put = infra.ledger.outbox.put
+    keep = infra.ledger.outbox.put
 
     def at_once(
         connection: Connection,
@@ -162,7 +167,7 @@ def _outbox() -> None:
                 id=0, channel=channel, key=key, payload=payload, attempts=1, created_at=world.clock.now()
             )
             deliver(entry, open_transports(world.settings, world.secrets))
-        put(connection, channel=channel, key=key, request=request, payload=payload)
+        keep(connection, channel=channel, key=key, request=request, payload=payload)
 
     infra.ledger.outbox.put = at_once
 

@@ -30,6 +30,12 @@ def everywhere(original: object, by: object) -> None:
             setattr(module, name, by)
 
 
+def put(owner: object, name: str, by: object) -> None:
+    """Put `by` into the place of `owner`'s `name`; what is not there would not be taken out."""
+    assert hasattr(owner, name), f"{owner} has no {name}: the defence lies elsewhere now"
+    setattr(owner, name, by)
+
+
 def _room() -> None:
     """Nobody asks how much room there is."""
 
@@ -65,7 +71,7 @@ def _ended_sessions() -> None:
 
 def _identifiers() -> None:
     """The names in what a database wears stand in SQL as they are."""
-    setattr(infra.postgres.dress, "Identifier", SQL)  # noqa: B010 - a class, changed on purpose
+    put(infra.postgres.dress, "Identifier", SQL)
 
 
 def _restore() -> None:
@@ -74,7 +80,7 @@ def _restore() -> None:
     def leave(_kept: tasks.snapshots.Kept) -> None:
         return None
 
-    setattr(tasks.snapshots.Kept, "restore", leave)  # noqa: B010 - a method, changed on purpose
+    put(tasks.snapshots.Kept, "restore", leave)
 
 
 AT_SITES: Mapping[str, Callable[[], None]] = {
