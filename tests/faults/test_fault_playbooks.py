@@ -17,7 +17,7 @@ from policy.machines import Host
 from policy.names import HostName
 from tests.faults.conftest import Damage
 from tests.faults.nursery import PROJECT
-from tests.faults.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from policy.request import Kind, Outcome
 from tests.faults.conftest import Begin, Damage, start_worker
 from tests.faults.ground import STAGING, Ground, ground_on
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import Nursery, reached
 from tests.faults.proxy import proxies
-from tests.faults.waiting import reached, wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from tests.faults import leaf
 from tests.faults.conftest import Begin, Damage, Meet, start_worker
 from tests.faults.ground import PRODUCTION, SANDBOX, Ground, ground_on
 from tests.faults.killing import Trial
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import Nursery, reached
 from tests.faults.proxy import proxies
-from tests.faults.waiting import reached, wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
