@@ -79,7 +79,8 @@ def _servers(estate: Estate, findings: Findings) -> None:
         path = ("database_servers", server.name)
         if server.production and server.reader is None:
             problem = "it holds Production and has no reader, so nothing could be copied from it"
-            findings.add(path, problem, "add 'reader' with a role that is only in pg_read_all_data")
+            remedy = "add 'reader' with a role that is only in pg_read_all_data and pg_read_all_stats"
+            findings.add(path, problem, remedy)
         if server.reader is not None and server.reader.user == server.owner.user:
             problem = "the reader is the owner, who may write"
             findings.add((*path, "reader", "user"), problem, "use a role of its own for reading")

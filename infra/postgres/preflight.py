@@ -36,9 +36,12 @@ SELECT format('%I.%I', n.nspname, c.relname)
    AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
  ORDER BY 1 LIMIT 4
 """
+# Without that right every session of another role is without a kind and a state: none would be counted.
 _ACTIVE = """
-SELECT count(*) FILTER (WHERE state = 'active' OR state IS NULL) FROM pg_stat_activity
+SELECT count(*) FILTER (WHERE state = 'active')
+ FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+HAVING pg_has_role('pg_read_all_stats', 'USAGE')
 """
 _EXTENSIONS = "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY extname"
 _AVAILABLE = """
@@ -93,8 +96,14 @@ def _source(job: CopyJob, source: psycopg.Connection) -> Iterator[str]:
             f"role '{job.reader.user}' may write to {', '.join(writable[:3])}"
             f"{' and others' if len(writable) > 3 else ''}; revoke that"  # noqa: PLR2004 - as many as are shown
         )
-    active = _one(source, _ACTIVE)
-    if active > job.active_limit:
+    seen = source.execute(_ACTIVE).fetchone()
+    active = None if seen is None else int(seen[0])
+    if active is None:
+        yield (
+            f"role '{job.reader.user}' may not see who is at work on server '{job.source.name}'; "
+            "make it a member of pg_read_all_stats"
+        )
+    elif active > job.active_limit:
         yield (
             f"server '{job.source.name}' has {active} active sessions, more than the limit of "
             f"{job.active_limit}; try again when it is quieter"

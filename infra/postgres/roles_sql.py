@@ -70,7 +70,7 @@ def _reader(server: DatabaseServer) -> Iterator[str]:
             Identifier(reader)
         )
     )
-    yield _text(SQL("GRANT pg_read_all_data TO {};\n").format(Identifier(reader)))
+    yield _text(SQL("GRANT pg_read_all_data, pg_read_all_stats TO {};\n").format(Identifier(reader)))
     yield f"\\password {_text(SQL('{}').format(Identifier(reader)))}\n\n"
 
 

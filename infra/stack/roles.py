@@ -40,8 +40,8 @@ class DatabaseRole:
 
 OWNER_GROUPS = ("pg_signal_backend",)
 """An owner ends the sessions on a database before it renames it."""
-READER_GROUPS = ("pg_read_all_data",)
-"""A reader reads every row of every database and can write nothing (fence four)."""
+READER_GROUPS = ("pg_read_all_data", "pg_read_all_stats")
+"""A reader reads every row of every database, sees who is at work, and can write nothing (fence four)."""
 
 
 def establish(admin: psycopg.Connection, roles: Sequence[DatabaseRole], secrets: SecretFiles) -> None:

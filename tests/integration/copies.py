@@ -71,7 +71,7 @@ class Copies:
                         )
                     )
                 self._role(connection, "copy_partner", "")
-                connection.execute("GRANT pg_read_all_data TO copy_reader")
+                connection.execute("GRANT pg_read_all_data, pg_read_all_stats TO copy_reader")
 
     @staticmethod
     def _role(connection: psycopg.Connection, name: str, rights: str) -> None:

@@ -21,7 +21,7 @@ from infra.postgres.selection import TableName
 from infra.secrets import SecretFiles
 from infra.settings import Settings
 from infra.stack.cluster import Cluster
-from infra.stack.roles import DatabaseRole, establish
+from infra.stack.roles import READER_GROUPS, DatabaseRole, establish
 from policy.estate import Estate, Source, Target
 from policy.machines import DatabaseServer, Login
 from policy.names import (
@@ -177,9 +177,7 @@ class Refreshes:
             creates_databases=True,
             member_of=("pg_signal_backend",),
         )
-        reader = DatabaseRole(
-            name="live_reader", secret=SecretName("live-reader"), member_of=("pg_read_all_data",)
-        )
+        reader = DatabaseRole(name="live_reader", secret=SecretName("live-reader"), member_of=READER_GROUPS)
         user = DatabaseRole(name="trial_user", secret=SecretName("trial-user"))
         with admin(self.live) as session:
             establish(session, [owner, reader], self.secrets)

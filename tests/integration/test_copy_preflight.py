@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
+import pytest
 
 from infra.postgres.methods import CopyJob
 from infra.postgres.preflight import preflight
@@ -12,6 +14,7 @@ from infra.postgres.selection import Selection
 from tests.integration.copied_shop import PERSON, words
 from tests.integration.copies import Copies, admin
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 
 def test_a_good_copy_has_no_findings(copies: Copies, job: CopyJob) -> None:
@@ -56,6 +59,21 @@ def test_everything_wrong_is_told_at_once(copies: Copies, job: CopyJob) -> None:
     ):
         assert part in told
     assert "physical_one" not in told, "a slot of the whole server hinders no swap"
+
+
+def test_others_at_work_are_counted_by_the_roles_that_are_documented(copies: Copies, job: CopyJob) -> None:
+    busy = replace(job, active_limit=0)
+    with admin(copies.live) as connection, admin(copies.live) as other, ThreadPoolExecutor() as pool:
+        at_work = pool.submit(other.execute, "SELECT pg_sleep(60)")
+        try:
+            wait_until(lambda: "has 1 active sessions" in "\n".join(preflight(busy)))
+            connection.execute("REVOKE pg_read_all_stats FROM copy_reader")
+            assert any("make it a member of pg_read_all_stats" in each for each in preflight(busy))
+        finally:
+            connection.execute("GRANT pg_read_all_stats TO copy_reader")
+            other.cancel_safe()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            at_work.result()
 
 
 def test_a_superuser_is_no_reader(copies: Copies, job: CopyJob) -> None:

@@ -29,7 +29,7 @@ def server(*, production: bool) -> tuple[Estate, DatabaseServer]:
 def test_a_server_with_production_gets_reader_sign_and_markers() -> None:
     script = roles_script(*server(production=True))
     assert f"CREATE ROLE ' || quote_ident('{SIGN}')" in script
-    assert 'GRANT pg_read_all_data TO "odd ""reader""";' in script
+    assert 'GRANT pg_read_all_data, pg_read_all_stats TO "odd ""reader""";' in script
     assert "pg_write" not in script
     assert "VALUES ('production', 'lakeside', 'own')" in script
     assert script.count("\\connect ") == script.count("CREATE SCHEMA IF NOT EXISTS freshet")
