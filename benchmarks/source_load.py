@@ -37,7 +37,7 @@ def _throughput(folder: Path, notes: dict[str, str]) -> dict[str, object]:
         notes["source_throughput_loss"] = "needs two cores, to give source and target one each"
         return {"source_throughput_loss": None}
     notes["source_throughput_loss"] = (
-        f"source with {CLIENTS} pgbench clients on one core, target and worker on another, one stream, "
+        f"source with {CLIENTS} pgbench clients on one core, target and worker on another, two streams, "
         "median of rounds"
     )
     losses: list[float] = []
