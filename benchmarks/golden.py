@@ -224,7 +224,8 @@ def _judged(request: Request, run: runs.Run | None, steps: tuple[Entry, ...], se
         how=str(notes[0]) if isinstance(notes, list) and notes else "",
     )
     times = f"{found.queued_s:.1f} s = {found.taken_in_s:.1f} + {found.waited_s:.1f} + {found.run_s:.1f} s"
-    _tell(f"{request.id}: {times} {found.steps} {found.how}")
+    checks = next(step.facts for step in steps if step.step == "check_health")
+    _tell(f"{request.id}: {times} {found.steps} {found.how} {dict(checks)}")
     return found
 
 
