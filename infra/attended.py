@@ -28,21 +28,24 @@ class Attended(Generic[Result]):
         self._work = work
         self._end = end
         self._done: list[Result] = []
+        # Not `Thread.join`: interrupted by an exception, it takes a thread that works for one that ended.
+        self._ended = threading.Event()
         self.failure: BaseException | None = None
         # A process that ends without a word takes the thread along.
-        self._thread = threading.Thread(target=self._carry_out, name=name, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._carry_out, name=name, daemon=True).start()
 
     def _carry_out(self) -> None:
         try:
             self._done.append(self._work())
         except BaseException as failure:  # noqa: BLE001 - raised again by whoever waits
             self.failure = failure
+        finally:
+            self._ended.set()
 
     @property
     def goes_on(self) -> bool:
         """Whether it has not ended."""
-        return self._thread.is_alive()
+        return not self._ended.is_set()
 
     def end(self) -> None:
         """Ask it to end; it does so within a moment."""
@@ -60,13 +63,13 @@ class Attended(Generic[Result]):
         """
         try:
             while self.goes_on:
-                self._thread.join(every_s)
+                self._ended.wait(every_s)
                 if watch is not None:
                     watch()
         except BaseException:
             if self.goes_on:
                 self.end()
-            self._thread.join()
+            self._ended.wait()
             raise
         if self.failure is not None:
             raise self.failure
@@ -74,4 +77,4 @@ class Attended(Generic[Result]):
 
     def wait_at_most(self, seconds: float) -> None:
         """Wait until it has ended, but not for ever, and whatever came of it."""
-        self._thread.join(seconds)
+        self._ended.wait(seconds)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from types import FrameType
 
 import pytest
 
@@ -71,3 +74,26 @@ def test_a_cancel_after_the_end_ends_nothing() -> None:
 
     assert attended.wait(cancel) == 1
     assert asked == []
+
+
+def test_a_cancel_by_a_signal_ends_the_work_too() -> None:
+    """As Prefect does it: what is raised by the handler is thrown into the very wait for the thread."""
+    stop = threading.Event()
+    ended: list[str] = []
+
+    def work() -> None:
+        told = _until(stop)
+        time.sleep(0.1)
+        ended.append(told)
+
+    def cancel(_number: int, _frame: FrameType | None) -> None:
+        raise _Cancelled
+
+    before = signal.signal(signal.SIGUSR1, cancel)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    try:
+        with pytest.raises(_Cancelled):
+            Attended(work, end=stop.set, name="work").wait()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended == ["ended in its own order"]
